@@ -1,0 +1,87 @@
+"""The receptive-field-regularised residual network that tells the sections of a machine type apart.
+
+A ResNet on a spectrogram soon sees all of it at once and learns what it should not: single clips. Shrinking kernels to
+1×1 from a chosen depth on keeps the receptive field small, which Koutini et al. (*Receptive-field-regularized CNN
+variants for acoustic scene classification*, DCASE 2019) found to generalise better. ``rho`` sets the depth, for frequency
+and time apart.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+def kernel_sizes(rho: int) -> list[tuple[int, int]]:
+    """Kernel sizes along one axis, (first, second) convolution of each of the twelve residual blocks.
+
+    Behind the first block, whose kernels are 3 and 1, the first ``rho`` convolutions are 3 wide and the others 1.
+    """
+    rest = [3 if i < rho else 1 for i in range(22)]
+    return [(3, 1), *zip(rest[::2], rest[1::2], strict=True)]
+
+
+def convolution(channels_in: int, channels_out: int, kernel: tuple[int, int], stride: int = 1) -> nn.Conv2d:
+    """A convolution without bias (a BatchNorm follows), Kaiming-initialised."""
+    padding = (kernel[0] // 2, kernel[1] // 2)
+    layer = nn.Conv2d(channels_in, channels_out, kernel, stride=stride, padding=padding, bias=False)
+    nn.init.kaiming_normal_(layer.weight, mode="fan_in")
+    return layer
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions beside a shortcut; the shortcut is a 1×1 convolution where the number of channels changes."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel_1: tuple[int, int], kernel_2: tuple[int, int]):
+        super().__init__()
+        self.conv1 = convolution(channels_in, channels_out, kernel_1)
+        self.bn1 = nn.BatchNorm2d(channels_out)
+        self.conv2 = convolution(channels_out, channels_out, kernel_2)
+        self.bn2 = nn.BatchNorm2d(channels_out)
+        self.shortcut = (
+            nn.Identity()
+            if channels_in == channels_out
+            else nn.Sequential(convolution(channels_in, channels_out, (1, 1)), nn.BatchNorm2d(channels_out))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, channels_in, F, T) to (B, channels_out, F, T)."""
+        y = torch.relu(self.bn1(self.conv1(x)))
+        return torch.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+
+
+class ReceptiveFieldResNet(nn.Module):
+    """Twelve residual blocks in three stages, then a 1×1 convolution to the classes and the mean over the picture.
+
+    Args:
+        n_classes: number of sections.
+        rho_f, rho_t: size of the receptive field along frequency and time (:func:`kernel_sizes`).
+        base_channels: channels of the first stage; the next ones have 2× and 4× as many.
+    """
+
+    def __init__(self, n_classes: int, rho_f: int = 12, rho_t: int = 12, base_channels: int = 128):
+        super().__init__()
+        self.input = nn.Sequential(
+            nn.Conv2d(1, base_channels, 5, stride=2, padding=1, bias=False), nn.BatchNorm2d(base_channels), nn.ReLU()
+        )
+        nn.init.kaiming_normal_(self.input[0].weight, mode="fan_in")
+        layers: list[nn.Module] = []
+        channels = base_channels
+        for i, (f, t) in enumerate(zip(kernel_sizes(rho_f), kernel_sizes(rho_t), strict=True)):
+            wider = base_channels * 2 ** (i // 4)
+            layers.append(ResidualBlock(channels, wider, (f[0], t[0]), (f[1], t[1])))
+            if i == 0:
+                layers.append(nn.MaxPool2d(2))
+            channels = wider
+        self.blocks = nn.Sequential(*layers)
+        self.output = nn.Sequential(convolution(channels, n_classes, (1, 1)), nn.BatchNorm2d(n_classes))
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Log-mels (B, 1, F, T) → the last stage's output, un-pooled: (B, 4·base_channels, F', T')."""
+        return self.blocks(self.input(x))
+
+    def classify(self, embedding: Tensor) -> Tensor:
+        """Embedding (B, C, F', T') → logits (B, n_classes)."""
+        return self.output(embedding).mean(dim=(2, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Log-mels (B, 1, F, T) → logits (B, n_classes)."""
+        return self.classify(self.embed(x))

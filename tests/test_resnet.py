@@ -1,0 +1,52 @@
+"""The network is the reference's: same numbers, same size, gradients everywhere."""
+
+import numpy as np
+import pytest
+import torch
+
+from asd.models.resnet import ReceptiveFieldResNet, kernel_sizes
+
+
+def load_in_order(model: torch.nn.Module, arrays: dict[str, np.ndarray]) -> None:
+    """Copy the reference's tensors into the model's, both in network order."""
+    weights = [torch.from_numpy(np.asarray(arrays[name])) for name in sorted(arrays) if name[0] == "w"]
+    model.load_state_dict(dict(zip(model.state_dict(), weights, strict=True)))
+
+
+@pytest.mark.parametrize(("rho_t", "rho_f"), [(12, 12), (5, 5), (8, 16)])
+def test_logits_and_embedding_equal_the_references(shared, rho_t, rho_f):
+    oracle = np.load(shared / "oracle" / f"resnet_rho_t{rho_t}_rho_f{rho_f}_base8.npz")
+    model = ReceptiveFieldResNet(6, rho_f=rho_f, rho_t=rho_t, base_channels=8).eval()
+    load_in_order(model, oracle)
+    with torch.no_grad():
+        embedding = model.embed(torch.from_numpy(oracle["input"]))
+        logits = model.classify(embedding)
+    for ours, theirs in ((embedding, oracle["embedding"]), (logits, oracle["logits"])):
+        assert np.abs(ours.numpy() - theirs).max() <= 1e-4 * np.abs(theirs).max()
+
+
+@pytest.mark.parametrize(("rho", "parameters"), [(12, 6_576_012), (5, 3_561_356)])
+def test_size_is_the_references(rho, parameters):
+    with torch.device("meta"):
+        model = ReceptiveFieldResNet(6, rho_f=rho, rho_t=rho)
+    assert sum(p.numel() for p in model.parameters()) == parameters
+
+
+def specified(rho: int) -> list[tuple[int, int]]:
+    """The published table of kernel sizes, entry by entry."""
+    e = rho - 7
+    stage_1 = [(3, 1)] + [(1 if e < a else 3, 1 if e < a + 1 else 3) for a in (-6, -4, -2)]
+    stage_2 = [(1 if e < 0 else 3, 3 if e > 0 else 1)] + [(3 if e > a else 1, 3 if e > a + 1 else 1) for a in (1, 3, 5)]
+    stage_3 = [(3 if e > a else 1, 3 if e > a + 1 else 1) for a in (7, 9, 11, 13)]
+    return stage_1 + stage_2 + stage_3
+
+
+@pytest.mark.parametrize("rho", range(0, 25))
+def test_kernel_sizes_are_the_table_of_the_paper(rho):
+    assert kernel_sizes(rho) == specified(rho)
+
+
+def test_every_parameter_gets_a_gradient():
+    model = ReceptiveFieldResNet(3, base_channels=2)
+    torch.nn.functional.cross_entropy(model(torch.randn(4, 1, 128, 30)), torch.tensor([0, 1, 2, 0])).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
