@@ -1,6 +1,6 @@
 """An autoencoder that squeezes a window of log-mel frames through eight numbers and scores what does not come back.
 
-It is the baseline of the field (Koizumi et al., *Description and discussion on DCASE 2020 Challenge Task 2*, 2020), here
+The baseline of the field (Koizumi et al., *Description and discussion on DCASE 2020 Challenge Task 2*, 2020), here
 with the machine's section as a condition of every layer: one network for all sections of a machine type. Its squared
 error stands where the density models have a log-likelihood: as if every dimension were a Gaussian of variance ½ around
 the reconstruction, without the constant.
