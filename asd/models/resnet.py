@@ -2,8 +2,8 @@
 
 A ResNet on a spectrogram soon sees all of it at once and learns what it should not: single clips. Shrinking kernels to
 1×1 from a chosen depth on keeps the receptive field small, which Koutini et al. (*Receptive-field-regularized CNN
-variants for acoustic scene classification*, DCASE 2019) found to generalise better. ``rho`` sets the depth, for frequency
-and time apart.
+variants for acoustic scene classification*, DCASE 2019) found to generalise better. ``rho`` sets the depth, for
+frequency and time apart.
 """
 
 import torch

@@ -1,0 +1,21 @@
+"""torchaudio's mel filters, which import also where torch is CPU-only.
+
+The wheel of torchaudio 2.11 links CUDA libraries, and ``import torchaudio`` loads them at once: with a CPU-only torch
+that is an ``OSError`` about ``libc10_cuda.so``. The mel filters are pure Python and need none of it. So the module that
+loads the libraries, ``torchaudio._extension``, is stood in for by an empty one, but only where torch has no CUDA.
+"""
+
+import sys
+import types
+
+import torch
+
+if torch.version.cuda is None and "torchaudio" not in sys.modules:
+    stand_in = types.ModuleType("torchaudio._extension")
+    stand_in._IS_TORCHAUDIO_EXT_AVAILABLE = False
+    stand_in.fail_if_no_align = lambda function: function  # a decorator, applied while torchaudio is imported
+    sys.modules["torchaudio._extension"] = stand_in
+
+from torchaudio.functional import melscale_fbanks
+
+__all__ = ["melscale_fbanks"]

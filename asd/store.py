@@ -1,0 +1,170 @@
+"""The log-mel store: the frames of a machine type's clips, computed once and mapped into memory by all processes.
+
+A *shard* holds one machine type at one feature setting: a file of 16-bit frames, clip after clip, and a table that says
+where each clip's frames lie. A shard's folder is named by what it was made from (names, sizes and times of the wav
+files), built beside its place and renamed into it, and never changed: it is right, or it is not there.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from filelock import FileLock
+
+from asd.errors import InputError
+from asd.features import FeatureSettings, as_float, log_mel, read_wav, to_fixed
+
+VERSION = 1  # of the layout of a shard
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The frames of one machine type.
+
+    Attributes:
+        machine_type: its name.
+        settings: how the frames were computed.
+        frames: (all clips' frames, n_mels) int16, mapped, fixed point as in :func:`asd.features.to_fixed`.
+        clips: indexed by path: ``start`` (first row of ``frames``), ``length`` (in frames), ``rms`` (of the waveform in
+            ±1), ``samples``, ``digest`` (of the samples).
+    """
+
+    machine_type: str
+    settings: FeatureSettings
+    frames: np.ndarray
+    clips: pd.DataFrame
+
+    def fingerprint(self, paths: pd.Series) -> str:
+        """Sixteen hex digits that change with the names or the contents of the clips."""
+        digests = self.clips.loc[sorted(paths), "digest"]
+        return hashlib.sha256("\n".join(f"{p} {d}" for p, d in digests.items()).encode()).hexdigest()[:16]
+
+
+def open_shard(
+    clips: pd.DataFrame,
+    data_root: Path | str,
+    machine_type: str,
+    settings: FeatureSettings,
+    folder: Path | str,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Shard:
+    """Map the shard of ``machine_type``; build it first where it is not there, or the wav files have changed.
+
+    Args:
+        clips: the clips table; all clips of the machine type become part of the shard.
+        data_root: what the table's paths are relative to.
+        folder: where the store lies.
+        progress: called with a line of text now and then while building.
+
+    Raises:
+        InputError: wav files that cannot be used (all of them are named), or a full disk.
+    """
+    root = Path(data_root).expanduser().absolute()
+    paths = clips.loc[clips["machine_type"] == machine_type, "path"].tolist()
+    place = Path(folder) / settings.key / machine_type / signature(root, paths)
+    if not place.is_dir():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(place.parent / "lock"):
+            if not place.is_dir():
+                build(place, root, paths, settings, lambda line: progress(f"{machine_type}: {line}"))
+    table = pd.read_csv(place / "clips.csv", index_col="path", dtype={"digest": str})
+    shape = (int(table["length"].sum()), settings.n_mels)
+    # copy-on-write: torch wants a writable array, and nobody can write into the file
+    frames = np.memmap(place / "frames.i16", dtype=np.int16, mode="c", shape=shape)
+    return Shard(machine_type, settings, frames, table)
+
+
+def signature(root: Path, paths: list[str]) -> str:
+    """What a shard is made from: names, sizes and modification times of the wav files (no file is opened)."""
+    digest = hashlib.sha256(f"{VERSION} {root}".encode())
+    for path in paths:
+        status = os.stat(f"{root}/{path}")
+        digest.update(f"\n{path} {status.st_size} {status.st_mtime_ns}".encode())
+    return digest.hexdigest()[:16]
+
+
+def build(place: Path, root: Path, paths: list[str], settings: FeatureSettings, progress: Callable) -> None:
+    """Compute the frames of ``paths`` into the folder ``place``, which appears when all is done."""
+    unfinished = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}.tmp")
+    for stale in place.parent.glob(".*.tmp"):  # of a killed build: we hold the lock
+        shutil.rmtree(stale)
+    unfinished.mkdir()
+    try:
+        rows = []
+        with (unfinished / "frames.i16").open("wb") as file:
+            start = 0
+            for path, frames, row in computed(root, paths, settings):
+                file.write(frames)
+                rows.append({"path": path, "start": start, "length": len(frames)} | row)
+                start += len(frames)
+                if len(rows) % 500 == 0:
+                    progress(f"log-mels of {len(rows)} of {len(paths)} clips")
+            file.flush()
+            os.fsync(file.fileno())
+        table = pd.DataFrame(rows).set_index("path")
+        silent = table.index[table["rms"] == 0].tolist()
+        if silent:
+            warnings.warn(f"{len(silent)} clips are digital silence: {silent[:5]}", stacklevel=3)
+        table.to_csv(unfinished / "clips.csv")
+        (unfinished / "shard.json").write_text(json.dumps({"data_root": str(root), "features": asdict(settings)}))
+        os.replace(unfinished, place)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        needed = len(paths) * settings.frames(10) * settings.n_mels * 2 / 1e9
+        message = f"{place.parent}: the disk is full; log-mels of {len(paths)} clips of 10 s take {needed:.1f} GB"
+        raise InputError(message) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    for other in place.parent.iterdir():  # what the same data set was before it changed
+        described = other / "shard.json"
+        if other != place and described.is_file() and json.loads(described.read_text())["data_root"] == str(root):
+            shutil.rmtree(other)
+
+
+def computed(root: Path, paths: list[str], settings: FeatureSettings) -> Iterator[tuple[str, np.ndarray, dict]]:
+    """Yield (path, fixed-point frames, what else the table holds) in the order of ``paths``.
+
+    Raises:
+        InputError: names all wav files that cannot be used, after having looked at every one.
+    """
+
+    def compute(path: str) -> tuple[np.ndarray, dict] | InputError:
+        try:
+            samples = read_wav(root / path, settings.sample_rate)
+        except InputError as error:
+            return error
+        if settings.n_frames(len(samples)) == 0:
+            return InputError(f"{root / path}: {len(samples)} samples; one frame takes {settings.n_fft}")
+        waveform = as_float(samples)
+        row = {
+            "rms": float(waveform.double().square().mean().sqrt()),
+            "samples": len(samples),
+            "digest": hashlib.sha256(samples).hexdigest()[:16],
+        }
+        return to_fixed(log_mel(waveform, settings)).numpy(), row
+
+    faults = []
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(threads) as pool:
+        few = 16 * threads  # at a time: what waits to be written stays small
+        for some in (paths[i : i + few] for i in range(0, len(paths), few)):
+            for path, result in zip(some, pool.map(compute, some), strict=True):
+                if isinstance(result, InputError):
+                    faults.append(str(result))
+                elif not faults:
+                    yield path, *result
+    if faults:
+        more = f"\nand {len(faults) - 20} more" if len(faults) > 20 else ""
+        raise InputError(f"{len(faults)} of {len(paths)} wav files cannot be used:\n" + "\n".join(faults[:20]) + more)
