@@ -1,0 +1,253 @@
+"""How well anomaly scores separate anomalous clips from normal ones.
+
+Conventions
+-----------
+Labels are 0 (normal) or 1 (anomalous); a higher score means more anomalous; a decision of 1 says "anomalous". Functions
+of arrays come first; ``evaluate_scores`` and ``summarise`` apply them to a score table. A *cell* is one machine type,
+section and domain: the unit for which the challenge computes metrics. The domain ``mixed`` takes the clips of both
+domains together, as a user with a single threshold does; it enters no mean but its own, and never the official score.
+*dev* and *eval* sections (``part``) are never averaged together.
+
+Metrics
+-------
+* AUC: probability that an anomalous clip scores higher than a normal one, ties counted half [1]_.
+* pAUC: area under the ROC curve for false positive rates up to ``max_fpr`` = 0.1, standardised so that 0.5 is chance
+  and 1 is perfect [2]_.
+* Precision, recall, F1 of the decisions; 0 where their denominator is 0, as the official evaluator has it.
+* Official score of the challenge [3]_: harmonic mean of all AUC and pAUC values, each floored at the float epsilon.
+
+References
+----------
+.. [1] T. Fawcett, "An introduction to ROC analysis", Pattern Recognition Letters 27(8), 2006.
+.. [2] D. K. McClish, "Analyzing a portion of the ROC curve", Medical Decision Making 9(3), 1989.
+.. [3] Y. Kawaguchi et al., "Description and discussion on DCASE 2021 Challenge Task 2: Unsupervised anomalous sound
+   detection for machine condition monitoring under domain shifted conditions", DCASE Workshop, 2021.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from asd.errors import InputError
+
+MAX_FPR = 0.1
+MIXED = "mixed"
+ALL_MACHINES = "all machine types"
+CELL = ["machine_type", "section", "domain", "part"]
+METRICS = ["auc", "pauc", "precision", "recall", "f1"]
+
+
+def validate(label: ArrayLike, values: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Check labels (N,) against scores or decisions (N,) and return both as arrays.
+
+    Raises:
+        InputError: the shapes differ or are not one-dimensional, a label is not 0 or 1, a value is not finite.
+    """
+    label, values = np.asarray(label), np.asarray(values, dtype=float)
+    if label.ndim != 1 or label.shape != values.shape:
+        raise InputError(f"labels have shape {label.shape}, scores {values.shape}; both must be (N,), one a clip")
+    if not np.isin(label, (0, 1)).all():
+        raise InputError(f"labels are {np.unique(label)}; allowed: 0 (normal) and 1 (anomalous)")
+    if not np.isfinite(values).all():
+        raise InputError(f"{np.sum(~np.isfinite(values))} of {values.size} scores or decisions are not finite")
+    return label.astype(int), values
+
+
+def weighted_areas(label: np.ndarray, score: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """AUC and pAUC of many weightings of the same clips at once: the heart of ``auc``, ``pauc`` and the bootstrap.
+
+    Args:
+        label, score: (N,), both classes present.
+        weight: (R, N), how often each clip counts; each class must have a positive sum in each row.
+
+    Returns:
+        AUC and standardised pAUC, (R,) each.
+    """
+    order = np.argsort(-score, kind="stable")
+    # Clips of equal score are one step of the ROC curve: a diagonal, which is what counts ties half.
+    last_of_ties = np.append(np.flatnonzero(np.diff(score[order])), len(order) - 1)
+    weight, anomalous = weight[:, order], label[order] == 1
+    rates = []
+    for weights in (np.where(anomalous, 0, weight), np.where(anomalous, weight, 0)):
+        steps = np.cumsum(weights, axis=1)
+        rates.append(np.pad(steps[:, last_of_ties] / steps[:, -1:], ((0, 0), (1, 0))))
+    fpr, tpr = rates
+    width, height = np.diff(fpr), np.diff(tpr)
+    area = np.sum(width * (tpr[:, 1:] + tpr[:, :-1]), axis=1) / 2
+
+    cut = np.clip(MAX_FPR - fpr[:, :-1], 0, width)  # the part of each step that lies left of max_fpr
+    slope = np.divide(height, width, out=np.zeros_like(height), where=width > 0)
+    partial = np.sum(cut * (tpr[:, :-1] + slope * cut / 2), axis=1)
+    chance = MAX_FPR**2 / 2
+    return area, (1 + (partial - chance) / (MAX_FPR - chance)) / 2
+
+
+def _areas(label: ArrayLike, score: ArrayLike) -> tuple[float, float]:
+    label, score = validate(label, score)
+    if np.unique(label).size < 2:
+        warnings.warn(f"AUC of {label.size} clips of one class is undefined: NaN", stacklevel=3)
+        return np.nan, np.nan
+    area, partial = weighted_areas(label, score, np.ones((1, label.size)))
+    return float(area[0]), float(partial[0])
+
+
+def auc(label: ArrayLike, score: ArrayLike) -> float:
+    """Area under the ROC curve of labels and scores (N,); NaN with a warning where one class is missing."""
+    return _areas(label, score)[0]
+
+
+def pauc(label: ArrayLike, score: ArrayLike) -> float:
+    """Standardised partial AUC up to a false positive rate of 0.1; NaN with a warning where one class is missing."""
+    return _areas(label, score)[1]
+
+
+def precision_recall_f1(label: ArrayLike, decision: ArrayLike) -> tuple[float, float, float]:
+    """Precision, recall and F1 of decisions (N,) in {0, 1}; 0 where the denominator is 0."""
+    label, decision = validate(label, decision)
+    if not np.isin(decision, (0, 1)).all():
+        raise InputError(f"decisions are {np.unique(decision)}; allowed: 0 (normal) and 1 (anomalous)")
+    true_positives = int(np.sum((label == 1) & (decision == 1)))
+    precision = true_positives / max(int(np.sum(decision == 1)), 1)
+    recall = true_positives / max(int(np.sum(label == 1)), 1)
+    return precision, recall, 2 * precision * recall / (precision + recall) if true_positives else 0.0
+
+
+def arithmetic_mean(values: ArrayLike, axis: int = 0) -> np.ndarray:
+    """Arithmetic mean along ``axis``; NaN stays NaN, and so does the mean of nothing."""
+    values = np.asarray(values, dtype=float)
+    return np.mean(values, axis=axis) if values.shape[axis] else np.full(np.delete(values.shape, axis), np.nan)
+
+
+def harmonic_mean(values: ArrayLike, axis: int = 0) -> np.ndarray:
+    """Harmonic mean along ``axis`` of values floored at the float epsilon: a single 0 pulls it down, but not to NaN."""
+    return 1 / arithmetic_mean(1 / np.maximum(np.asarray(values, dtype=float), np.finfo(float).eps), axis=axis)
+
+
+def official_score(auc_values: ArrayLike, pauc_values: ArrayLike) -> float:
+    """The challenge's score: harmonic mean of all AUC and pAUC values of the source and target cells, (C,) each."""
+    return float(harmonic_mean(np.concatenate([np.asarray(auc_values), np.asarray(pauc_values)])))
+
+
+def check_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Check a score table of one run (of any machine types) and return its test clips in a fixed order.
+
+    Returns:
+        The test clips, sorted by machine type, section, domain and clip, with the column ``part`` added: "dev" or
+        "eval" by the folder ``dev_data`` or ``eval_data`` in the clip's path, else by the section (up to 2: dev).
+
+    Raises:
+        InputError: a column is missing, a score of a train or test clip is not finite, a label or domain is none of
+            the allowed, a clip stands twice.
+    """
+    missing = {"machine_type", "section", "domain", "split", "label", "clip", "score"} - set(table.columns)
+    if missing:
+        raise InputError(f"score table: columns {sorted(missing)} are missing; found {list(table.columns)}")
+    bad = table[~np.isfinite(table["score"].to_numpy(dtype=float))]
+    if not bad.empty:
+        row = bad.iloc[0]
+        raise InputError(f"score table: {len(bad)} scores are not finite, the first is {row['score']} of {row['clip']}")
+    twice = table[table.duplicated(["machine_type", "clip"])]
+    if not twice.empty:
+        raise InputError(f"score table: {twice.iloc[0]['clip']} stands twice; give the table of one run at a time")
+    domain = table["domain"].astype(object).fillna("").astype(str)
+    label = pd.to_numeric(table["label"]).astype("Int64")
+    for name, wrong, allowed in (
+        ("domain", ~domain.isin(["source", "target", ""]), "source, target or empty"),
+        ("label", label.notna() & ~label.isin([0, 1]), "0, 1 or empty"),
+    ):
+        if wrong.any():
+            row = table[wrong.to_numpy(dtype=bool)].iloc[0]
+            raise InputError(f"score table: {name} {str(row[name])!r} of {row['clip']}; allowed: {allowed}")
+    folder = table["clip"].str.extract(r"(?:^|/)(dev|eval)_data/", expand=False)
+    by_section = pd.Series(np.where(table["section"] <= 2, "dev", "eval"), index=table.index)
+    checked = table.assign(domain=domain, label=label, part=folder.fillna(by_section))
+    return checked[checked["split"] == "test"].sort_values(["machine_type", "section", "domain", "clip"])
+
+
+def cells(test: pd.DataFrame) -> Iterator[tuple[dict[str, object], pd.DataFrame]]:
+    """Every cell of the checked test clips with its labelled clips; each section ends with its ``mixed`` cell."""
+    for (machine_type, part, section), clips in test.groupby(["machine_type", "part", "section"]):
+        for domain in [name for name in ("source", "target") if name in set(clips["domain"])] + [MIXED]:
+            chosen = clips if domain == MIXED else clips[clips["domain"] == domain]
+            key = {"machine_type": machine_type, "section": section, "domain": domain, "part": part}
+            yield key, chosen[chosen["label"].notna()]
+
+
+def evaluate_scores(table: pd.DataFrame) -> pd.DataFrame:
+    """Metrics of every cell of a score table (one run, any machine types; see ``check_table`` for errors).
+
+    Args:
+        table: the score table; with a column ``decision`` (0/1 for test clips) also precision, recall and F1 are there.
+
+    Returns:
+        machine_type, section, domain (source, target, mixed), part (dev, eval), auc, pauc, precision, recall, f1,
+        n_normal, n_anomalous. Metrics are NaN where a class has no labelled test clips; a warning names such cells,
+        save those without any label.
+    """
+    rows, undefined = [], []
+    for key, clips in cells(check_table(table)):
+        label, score = clips["label"].to_numpy(dtype=int), clips["score"].to_numpy(dtype=float)
+        n_anomalous = int(label.sum())
+        row = {
+            **key,
+            **dict.fromkeys(METRICS, np.nan),
+            "n_normal": label.size - n_anomalous,
+            "n_anomalous": n_anomalous,
+        }
+        if row["n_normal"] and n_anomalous:
+            row["auc"], row["pauc"] = _areas(label, score)
+            if "decision" in clips:
+                row["precision"], row["recall"], row["f1"] = precision_recall_f1(label, clips["decision"])
+        elif label.size:
+            lack = "normal" if n_anomalous else "anomalous"
+            undefined.append(
+                f"{key['machine_type']} section {key['section']:02d} {key['domain']}: no {lack} test clips"
+            )
+        rows.append(row)
+    if undefined:
+        warnings.warn("AUC and pAUC are undefined (NaN): " + "; ".join(undefined), stacklevel=2)
+    return pd.DataFrame(rows, columns=[*CELL, *METRICS, "n_normal", "n_anomalous"])
+
+
+MEANS: dict[str, tuple[Callable[..., np.ndarray], tuple[str, ...]]] = {
+    "arithmetic mean": (arithmetic_mean, ("source", "target")),
+    "harmonic mean": (harmonic_mean, ("source", "target")),
+    "source harmonic mean": (harmonic_mean, ("source",)),
+    "target harmonic mean": (harmonic_mean, ("target",)),
+    "mixed harmonic mean": (harmonic_mean, (MIXED,)),
+}
+
+
+def mean_groups(results: pd.DataFrame) -> Iterator[tuple[dict[str, str], np.ndarray]]:
+    """Every mean that is reported, per machine type and over all, dev and eval apart, with the mask of its cells."""
+    for part in results["part"].unique():
+        for machine_type in [*results["machine_type"].unique(), ALL_MACHINES]:
+            here = (results["part"] == part) & (
+                (results["machine_type"] == machine_type) | (machine_type == ALL_MACHINES)
+            )
+            for name, (_, domains) in MEANS.items():
+                mask = (here & results["domain"].isin(domains)).to_numpy()
+                if mask.any():
+                    yield {"machine_type": machine_type, "part": part, "mean": name}, mask
+
+
+def summarise(results: pd.DataFrame) -> pd.DataFrame:
+    """The challenge's means over the cells of ``evaluate_scores``, per machine type and over all.
+
+    Returns:
+        machine_type (or "all machine types"), part, mean (its name), auc, pauc, precision, recall, f1, official_score,
+        n_cells, n_undefined. ``official_score`` is the mean of all AUC and pAUC values together; the challenge's own is
+        that of the harmonic mean over all machine types. Undefined cells are left out and counted in ``n_undefined``.
+    """
+    rows = []
+    for key, mask in mean_groups(results):
+        mean, chosen = MEANS[key["mean"]][0], results[mask]
+        defined = chosen[chosen["auc"].notna()]
+        values = {name: float(mean(defined[name])) for name in METRICS}
+        values["official_score"] = float(mean(np.concatenate([defined["auc"], defined["pauc"]])))
+        rows.append({**key, **values, "n_cells": len(defined), "n_undefined": len(chosen) - len(defined)})
+    columns = ["machine_type", "part", "mean", *METRICS, "official_score", "n_cells", "n_undefined"]
+    return pd.DataFrame(rows, columns=columns)
