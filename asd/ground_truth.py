@@ -110,7 +110,7 @@ def read_ground_truth_file(path: Path | str) -> pd.DataFrame:
 
 
 def read_ground_truth(folder: Path | str) -> pd.DataFrame:
-    """Read every ``ground_truth_*.csv`` under ``folder``, subfolders included.
+    """Read every ``ground_truth_*.csv`` in ``folder``.
 
     Returns:
         One row a clip: ``machine_type`` (str), ``section`` (int) and ``domain`` (str) as the file's name says,
@@ -123,7 +123,7 @@ def read_ground_truth(folder: Path | str) -> pd.DataFrame:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected the one that holds ground_truth_*.csv")
-    paths = sorted(folder.rglob("ground_truth_*.csv"))
+    paths = sorted(folder.glob("ground_truth_*.csv"))
     if not paths:
         return pd.DataFrame(
             {
