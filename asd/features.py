@@ -41,6 +41,10 @@ class FeatureSettings:
         """Whole frames in ``n_samples`` samples; 0 if not even one fits."""
         return max(0, (n_samples - self.n_fft) // self.hop_length + 1)
 
+    def n_samples(self, n_frames: int) -> int:
+        """Samples that ``n_frames`` frames span: 3072 for 5."""
+        return (n_frames - 1) * self.hop_length + self.n_fft
+
     def frames(self, seconds: float) -> int:
         """Whole frames in a snippet of ``seconds``: 311 for 10 s, 5 for 0.192 s."""
         return self.n_frames(round(self.sample_rate * seconds))

@@ -38,12 +38,18 @@ class Shard:
         frames: (all clips' frames, n_mels) int16, mapped, fixed point as in :func:`asd.features.to_fixed`.
         clips: indexed by path: ``start`` (first row of ``frames``), ``length`` (in frames), ``rms`` (of the waveform in
             ±1), ``samples``, ``digest`` (of the samples).
+        statistics: (clips, 2, n_mels): mean and mean square of each clip's frames, in dB and dB².
     """
 
     machine_type: str
     settings: FeatureSettings
     frames: np.ndarray
     clips: pd.DataFrame
+    statistics: np.ndarray
+
+    def statistics_of(self, paths: pd.Series) -> np.ndarray:
+        """Rows of ``statistics`` for the given clips."""
+        return self.statistics[self.clips.index.get_indexer(list(paths))]
 
     def fingerprint(self, paths: pd.Series) -> str:
         """Sixteen hex digits that change with the names or the contents of the clips."""
@@ -82,7 +88,7 @@ def open_shard(
     shape = (int(table["length"].sum()), settings.n_mels)
     # copy-on-write: torch wants a writable array, and nobody can write into the file
     frames = np.memmap(place / "frames.i16", dtype=np.int16, mode="c", shape=shape)
-    return Shard(machine_type, settings, frames, table)
+    return Shard(machine_type, settings, frames, table, np.load(place / "statistics.npy", mmap_mode="r"))
 
 
 def signature(root: Path, paths: list[str]) -> str:
@@ -101,11 +107,12 @@ def build(place: Path, root: Path, paths: list[str], settings: FeatureSettings, 
         shutil.rmtree(stale)
     unfinished.mkdir()
     try:
-        rows = []
+        rows, statistics = [], []
         with (unfinished / "frames.i16").open("wb") as file:
             start = 0
             for path, frames, row in computed(root, paths, settings):
                 file.write(frames)
+                statistics.append((row.pop("mean"), row.pop("mean_square")))
                 rows.append({"path": path, "start": start, "length": len(frames)} | row)
                 start += len(frames)
                 if len(rows) % 500 == 0:
@@ -117,6 +124,7 @@ def build(place: Path, root: Path, paths: list[str], settings: FeatureSettings, 
         if silent:
             warnings.warn(f"{len(silent)} clips are digital silence: {silent[:5]}", stacklevel=3)
         table.to_csv(unfinished / "clips.csv")
+        np.save(unfinished / "statistics.npy", np.array(statistics))
         (unfinished / "shard.json").write_text(json.dumps({"data_root": str(root), "features": asdict(settings)}))
         os.replace(unfinished, place)
     except OSError as error:
@@ -148,12 +156,15 @@ def computed(root: Path, paths: list[str], settings: FeatureSettings) -> Iterato
         if settings.n_frames(len(samples)) == 0:
             return InputError(f"{root / path}: {len(samples)} samples; one frame takes {settings.n_fft}")
         waveform = as_float(samples)
+        frames = log_mel(waveform, settings)
         row = {
+            "mean": frames.double().mean(0).numpy(),
+            "mean_square": frames.double().square().mean(0).numpy(),
             "rms": float(waveform.double().square().mean().sqrt()),
             "samples": len(samples),
             "digest": hashlib.sha256(samples).hexdigest()[:16],
         }
-        return to_fixed(log_mel(waveform, settings)).numpy(), row
+        return to_fixed(frames).numpy(), row
 
     faults = []
     threads = torch.get_num_threads()

@@ -1,0 +1,41 @@
+"""How log-mel frames are brought to a common scale before a network sees them; the network's first layer."""
+
+import torch
+from torch import Tensor, nn
+
+KINDS = ("batchnorm", "mean_std", "mean_std_learnable", "none")
+
+
+class Normalization(nn.Module):
+    """Normalise frames (B, T, n_mels).
+
+    ``batchnorm``: one mean and variance for all mel bands, those of the batch (a BatchNorm with one channel);
+    ``mean_std``: mean and standard deviation of each mel band over the train clips, to be set by :meth:`set`;
+    ``mean_std_learnable``: the same, as parameters that training may change; ``none``: as they are.
+    """
+
+    def __init__(self, kind: str, n_mels: int):
+        super().__init__()
+        self.kind = kind
+        if kind == "batchnorm":
+            self.batchnorm = nn.BatchNorm1d(1)
+        elif kind == "mean_std":
+            self.register_buffer("mean", torch.zeros(n_mels))
+            self.register_buffer("std", torch.ones(n_mels))
+        elif kind == "mean_std_learnable":
+            self.mean, self.std = nn.Parameter(torch.zeros(n_mels)), nn.Parameter(torch.ones(n_mels))
+
+    def set(self, mean: Tensor, std: Tensor) -> None:
+        """Take over mean and standard deviation of each mel band, (n_mels,); the kinds without them don't care."""
+        if self.kind.startswith("mean_std"):
+            with torch.no_grad():
+                self.mean.copy_(mean)
+                self.std.copy_(std)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Map (B, T, n_mels) to the same shape."""
+        if self.kind == "none":
+            return frames
+        if self.kind == "batchnorm":
+            return self.batchnorm(frames.flatten(1).unsqueeze(1)).view_as(frames)
+        return (frames - self.mean) / self.std

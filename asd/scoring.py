@@ -1,0 +1,86 @@
+"""From a detector and clips to the score table, the only thing that evaluation sees."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from asd.detector import Detector
+from asd.errors import InputError
+from asd.files import replacing
+from asd.frames import Frames
+from asd.store import Shard
+
+COLUMNS = ["machine_type", "section", "domain", "split", "label", "clip", "score"]
+COLUMNS += ["method", "run_name", "run_id", "seed", "held_out"]
+CLIPS_AT_ONCE = 64
+
+
+def score_clips(detector: Detector, shard: Shard, clips: pd.DataFrame) -> np.ndarray:
+    """Anomaly scores (N,) of the rows of the clips table, all of one machine type.
+
+    Raises:
+        InputError: a score that is not finite, naming its clip.
+    """
+    detector.model.eval()
+    device = next(detector.model.parameters()).device
+    frames = Frames([(shard, clips["path"])], device, detector.normalize_waveform)
+    scores = torch.empty(len(clips), dtype=torch.float64)
+    alike = clips.assign(length=frames.length.cpu().numpy(), row=range(len(clips))).groupby(["section", "length"])
+    for (section, length), some in alike:
+        for rows in torch.tensor(some["row"].to_numpy()).split(CLIPS_AT_ONCE):
+            whole = frames.crop(rows, torch.zeros_like(rows), int(length))
+            scores[rows] = detector.reduce(detector.window_scores(whole, int(section))).double().cpu()
+    odd = ~np.isfinite(scores.numpy())
+    if odd.any():
+        raise InputError(f"{clips['path'].iloc[int(odd.argmax())]}: its score is not finite ({odd.sum()} clips)")
+    return scores.numpy()
+
+
+def score_table(
+    detector: Detector, shard: Shard, clips: pd.DataFrame, held_out: pd.Series, run_name: str, run_id: str, seed: int
+) -> pd.DataFrame:
+    """Score all clips of the detector's machine type and sections: one row a clip, columns as in COLUMNS.
+
+    ``held_out`` marks the rows of ``clips`` that were kept out of training.
+    """
+    scores = score_clips(detector, shard, clips)
+    run = {"method": detector.method, "run_name": run_name, "run_id": run_id, "seed": seed}
+    table = clips.rename(columns={"path": "clip"}).assign(score=scores, held_out=held_out, **run)
+    return table[COLUMNS].reset_index(drop=True)
+
+
+def table_path(output_root: Path | str, machine_type: str, run_name: str) -> Path:
+    """Where a run's score table lies."""
+    return Path(output_root) / "scores" / machine_type / f"{run_name}.csv"
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a score table, whole or not at all; scores with all their digits."""
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def read_table(path: Path | str) -> pd.DataFrame:
+    """Read a score table back as it was.
+
+    Raises:
+        InputError: no such file, or columns are missing.
+    """
+    try:
+        table = pd.read_csv(path, dtype={"label": "Int64", "run_id": str, "domain": str}, keep_default_na=True)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as a score table ({error})") from error
+    missing = [column for column in COLUMNS if column not in table]
+    if missing:
+        raise InputError(f"{path}: not a score table: no column {missing}")
+    return table.assign(domain=table["domain"].fillna(""))
+
+
+def window_scores(detector: Detector, shard: Shard, clip: str, section: int) -> np.ndarray:
+    """Score over time: those of all snippets of one clip, (W,), ``detector.hop`` frames apart."""
+    frames = Frames([(shard, pd.Series([clip]))], next(detector.model.parameters()).device, detector.normalize_waveform)
+    whole = frames.crop(torch.tensor([0]), torch.tensor([0]), int(frames.length[0]))
+    detector.model.eval()
+    return detector.window_scores(whole[0], section).cpu().numpy()
