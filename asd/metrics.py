@@ -69,18 +69,21 @@ def weighted_areas(label: np.ndarray, score: np.ndarray, weight: np.ndarray) -> 
     order = np.argsort(-score, kind="stable")
     # Clips of equal score are one step of the ROC curve: a diagonal, which is what counts ties half.
     last_of_ties = np.append(np.flatnonzero(np.diff(score[order])), len(order) - 1)
-    weight, anomalous = weight[:, order], label[order] == 1
+    anomalous = (label[order] == 1)[:, None]
+    weight = weight.T[order].astype(float)  # (N, R): a step of all curves is one row in memory
     rates = []
-    for weights in (np.where(anomalous, 0, weight), np.where(anomalous, weight, 0)):
-        steps = np.cumsum(weights, axis=1)
-        rates.append(np.pad(steps[:, last_of_ties] / steps[:, -1:], ((0, 0), (1, 0))))
+    for weights in (weight * ~anomalous, weight * anomalous):
+        steps = np.cumsum(weights, axis=0)[last_of_ties]
+        rates.append(np.concatenate([np.zeros((1, steps.shape[1])), steps / steps[-1]]))
     fpr, tpr = rates
-    width, height = np.diff(fpr), np.diff(tpr)
-    area = np.sum(width * (tpr[:, 1:] + tpr[:, :-1]), axis=1) / 2
+    width = np.diff(fpr, axis=0)
+    area = np.einsum("sr,sr->r", width, tpr[1:] + tpr[:-1]) / 2
 
-    cut = np.clip(MAX_FPR - fpr[:, :-1], 0, width)  # the part of each step that lies left of max_fpr
-    slope = np.divide(height, width, out=np.zeros_like(height), where=width > 0)
-    partial = np.sum(cut * (tpr[:, :-1] + slope * cut / 2), axis=1)
+    end = int(np.argmax(np.all(fpr >= MAX_FPR, axis=1)))  # from here on no curve is left of max_fpr
+    cut = np.clip(MAX_FPR - fpr[:end], 0, width[:end])  # the part of each step that is
+    height = np.diff(tpr[: end + 1], axis=0)
+    slope = np.divide(height, width[:end], out=np.zeros_like(height), where=width[:end] > 0)
+    partial = np.einsum("sr,sr->r", cut, tpr[:end] + slope * cut / 2)
     chance = MAX_FPR**2 / 2
     return area, (1 + (partial - chance) / (MAX_FPR - chance)) / 2
 
