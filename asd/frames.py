@@ -42,8 +42,8 @@ class Frames:
             start, part = np.cumsum(length) - length, np.zeros_like(part)
         self.mapped = mapped
         where = mapped[0].device
-        self.start, self.length, self.part = (torch.from_numpy(a.copy()).to(where) for a in (start, length, part))
-        self.samples = torch.from_numpy(table["samples"].to_numpy())
+        self.start, self.length, self.part = (torch.tensor(a).to(where) for a in (start, length, part))
+        self.samples = torch.tensor(table["samples"].to_numpy())
         self.statistics = torch.from_numpy(np.concatenate([shard.statistics_of(paths) for shard, paths in parts]))
         self.gain = torch.from_numpy(gain).float().to(where)
 

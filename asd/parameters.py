@@ -1,0 +1,142 @@
+"""What the notebooks may be told: one model of parameters each, strict and without defaults.
+
+The defaults stand in the notebooks alone, in the cell tagged ``parameters``. Nothing heavy is imported here.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from asd.settings import default_data_root, default_output_root
+
+NOT_TRAINING = {"machine_type", "data_root", "output_root", "run_name", "device", "retrain"}
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Parameters(BaseModel):
+    """What all notebooks share."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    machine_type: Name
+    data_root: str
+    output_root: str
+
+    @property
+    def data(self) -> Path:
+        """The data root: the parameter, or its default where it is empty."""
+        return Path(self.data_root).expanduser().absolute() if self.data_root else default_data_root()
+
+    @property
+    def outputs(self) -> Path:
+        """The output root: the parameter, or its default where it is empty."""
+        return Path(self.output_root).expanduser().absolute() if self.output_root else default_output_root()
+
+    @property
+    def embedded(self) -> bool:
+        """Whether nothing but the embedded data set was asked for."""
+        return not self.data_root and not os.environ.get("ASD_DATA_ROOT")
+
+
+class FeatureParameters(Parameters):
+    """How sound becomes frames."""
+
+    sample_rate: Count
+    n_fft: Annotated[int, Field(ge=16)]
+    hop_length: Count
+    n_mels: Count
+    consistent_with_librosa: bool
+
+    @model_validator(mode="after")
+    def _hop_within_window(self) -> "FeatureParameters":
+        if self.hop_length > self.n_fft:
+            raise ValueError(f"hop_length {self.hop_length} leaves gaps between windows of n_fft {self.n_fft}")
+        return self
+
+
+class TrainingParameters(FeatureParameters):
+    """What all trainings share."""
+
+    run_name: str
+    sections: list[Annotated[int, Field(ge=0)]]
+    validation_fraction: Annotated[float, Field(ge=0, lt=1)]
+    snippet_length: Positive | None
+    snippet_hop_size: Positive
+    reduction: Literal["mean", "max"]
+    normalize_waveform: bool
+    proxy_outlier_lambda: NotNegative
+    batch_size: Count
+    learning_rate: Positive
+    min_learning_rate: NotNegative
+    weight_decay: NotNegative
+    rampdown_start: Annotated[int, Field(ge=0)]
+    rampdown_length: Annotated[int, Field(ge=0)]
+    max_epochs: Count
+    device: str
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    debug: bool
+    retrain: bool
+
+    @field_validator("run_name")
+    @classmethod
+    def _file_name(cls, value: str) -> str:
+        if value and (not value.replace("_", "").replace("-", "").replace(".", "").isalnum() or value[0] in ".-"):
+            raise ValueError("allowed: letters, digits, _, - and .")
+        return value
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, value: str) -> str:
+        if value not in ("auto", "cpu", "cuda") and not value.removeprefix("cuda:").isdigit():
+            raise ValueError("allowed: 'auto', 'cpu', 'cuda', 'cuda:0', …")
+        return value
+
+    @field_validator("sections")
+    @classmethod
+    def _each_once(cls, value: list[int]) -> list[int]:
+        if len(set(value)) < len(value):
+            raise ValueError("a section stands there twice")
+        return sorted(value)
+
+    @model_validator(mode="after")
+    def _ramp_leads_down(self) -> "TrainingParameters":
+        if self.min_learning_rate > self.learning_rate:
+            raise ValueError(
+                f"min_learning_rate {self.min_learning_rate} is larger than learning_rate {self.learning_rate},"
+                " and it is the final one"
+            )
+        return self
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """The parameters that the result of a training depends on."""
+        return {name: value for name, value in self.model_dump().items() if name not in NOT_TRAINING}
+
+
+class ExplorationParameters(FeatureParameters):
+    """01_exploration."""
+
+
+class FeatureNotebookParameters(FeatureParameters):
+    """02_features."""
+
+
+class AuxParameters(TrainingParameters):
+    """03_aux."""
+
+    proxy_outliers: Literal["none", "other_machines"]
+    pairwise_mixing: bool
+    normalize: Literal["batchnorm", "mean_std", "mean_std_learnable", "none"]
+    rho_f: Annotated[int, Field(ge=0, le=30)]
+    rho_t: Annotated[int, Field(ge=0, le=30)]
+    base_channels: Count
+
+
+class EvaluationParameters(Parameters):
+    """06_evaluation."""

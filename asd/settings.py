@@ -1,0 +1,17 @@
+"""Where things lie by default, without importing anything heavy."""
+
+import os
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]
+EMBEDDED = "mini"  # the embedded data set's folder, in the default folder of outputs
+
+
+def default_output_root() -> Path:
+    """``ASD_OUTPUT_ROOT`` if it is set, else ``outputs`` in the project."""
+    return Path(os.environ.get("ASD_OUTPUT_ROOT") or PROJECT / "outputs").expanduser().absolute()
+
+
+def default_data_root() -> Path:
+    """``ASD_DATA_ROOT`` if it is set, else the embedded data set's place."""
+    return Path(os.environ.get("ASD_DATA_ROOT") or default_output_root() / EMBEDDED).expanduser().absolute()
