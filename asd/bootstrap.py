@@ -72,7 +72,9 @@ def _means(drawn: Replicates) -> tuple[pd.DataFrame, np.ndarray]:
         both = np.concatenate([auc, pauc])
         values.append([mean(x) if len(x) else np.full(resamples, np.nan) for x in (auc, pauc, both)])
         keys.append(key)
-    return pd.DataFrame(keys), np.array(values)
+    return pd.DataFrame(keys, columns=["machine_type", "part", "mean"]), np.array(values).reshape(
+        len(keys), 3, drawn.auc.shape[1]
+    )
 
 
 def _unbiased(values: np.ndarray, estimate: pd.Series) -> np.ndarray:
@@ -140,6 +142,6 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, resamples: int = 1000, seed: int =
         frame["low"], frame["high"] = _bounds(drawn)
         rarer = np.minimum(np.sum(drawn <= 0, axis=1), np.sum(drawn >= 0, axis=1))
         p_value = np.minimum(2 * (rarer + 1) / (resamples + 1), 1)
-        frame["p_value"] = np.where(np.isnan(frame["difference"]), np.nan, p_value)
+        frame["p_value"] = np.where(frame["difference"].isna(), np.nan, p_value)
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)

@@ -134,12 +134,17 @@ def official_score(auc_values: ArrayLike, pauc_values: ArrayLike) -> float:
     return float(harmonic_mean(np.concatenate([np.asarray(auc_values), np.asarray(pauc_values)])))
 
 
+def part_of(clip: pd.Series, section: pd.Series) -> pd.Series:
+    """The part "dev" or "eval": by a folder ``dev_data`` or ``eval_data`` in the path, else dev is up to section 2."""
+    by_section = pd.Series(np.where(section <= 2, "dev", "eval"), index=section.index)
+    return clip.str.extract(r"(?:^|/)(dev|eval)_data/", expand=False).fillna(by_section)
+
+
 def check_table(table: pd.DataFrame) -> pd.DataFrame:
     """Check a score table of one run (of any machine types) and return its test clips in a fixed order.
 
     Returns:
-        The test clips, sorted by machine type, section, domain and clip, with the column ``part`` added: "dev" or
-        "eval" by the folder ``dev_data`` or ``eval_data`` in the clip's path, else by the section (up to 2: dev).
+        The test clips, sorted by machine type, section, domain and clip, with the column ``part`` (see ``part_of``).
 
     Raises:
         InputError: a column is missing, a score of a train or test clip is not finite, a label or domain is none of
@@ -164,9 +169,7 @@ def check_table(table: pd.DataFrame) -> pd.DataFrame:
         if wrong.any():
             row = table[wrong.to_numpy(dtype=bool)].iloc[0]
             raise InputError(f"score table: {name} {str(row[name])!r} of {row['clip']}; allowed: {allowed}")
-    folder = table["clip"].str.extract(r"(?:^|/)(dev|eval)_data/", expand=False)
-    by_section = pd.Series(np.where(table["section"] <= 2, "dev", "eval"), index=table.index)
-    checked = table.assign(domain=domain, label=label, part=folder.fillna(by_section))
+    checked = table.assign(domain=domain, label=label, part=part_of(table["clip"], table["section"]))
     return checked[checked["split"] == "test"].sort_values(["machine_type", "section", "domain", "clip"])
 
 

@@ -113,3 +113,15 @@ def test_undefined_cells_stay_nan_and_do_not_spoil_the_means():
     assert np.isnan(one(results, machine_type="fan", section=1, domain="target").auc_low)
     row = one(means, machine_type="fan", part="dev", mean="target harmonic mean")
     assert row.auc_low < row.auc < row.auc_high
+
+
+@pytest.mark.parametrize("test_clips", [True, False])
+def test_without_labels_or_without_test_clips_there_is_nothing_to_bootstrap_and_no_failure(test_clips):
+    table = score_table(n=4).assign(label=pd.NA)
+    table = table if test_clips else table[table.split == "train"]
+    results, means = bootstrap.confidence_intervals(table, resamples=10)
+    comparison = bootstrap.compare(table, table, resamples=10)
+    assert results["auc_low"].isna().all()
+    assert means["official_score_high"].isna().all()
+    assert comparison["p_value"].isna().all()
+    assert len(results) == (18 if test_clips else 0)
