@@ -1,12 +1,12 @@
-"""The losses, pure functions of tensors: section classification, the two ways to use proxy outliers, and CCSA.
+"""The losses, pure functions of tensors: section classification and the two ways to use proxy outliers.
 
-All are computed in float32 at least, whatever the autocast around them, and come unreduced, one number a sample or pair,
-so that the caller may log what it averages.
+All are computed in float32 at least, whatever the autocast around them, and come unreduced, one number a sample or
+pair, so that the caller may log what it averages.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.functional import cross_entropy, one_hot
 
 
 def classification(logits: Tensor, target: Tensor) -> Tensor:
@@ -14,7 +14,7 @@ def classification(logits: Tensor, target: Tensor) -> Tensor:
 
     ``target`` holds class indices (B,), or probabilities (B, C) such as :func:`mixed_target` makes.
     """
-    return F.cross_entropy(_exact(logits), target, reduction="none")
+    return cross_entropy(_exact(logits), target, reduction="none")
 
 
 def mixed_target(section: Tensor, other_section: Tensor, mix_factor: Tensor, n_classes: int) -> Tensor:
@@ -24,7 +24,7 @@ def mixed_target(section: Tensor, other_section: Tensor, mix_factor: Tensor, n_c
     section gets r and the other one 1 − r; where they are the same it gets their sum, 1.
     """
     r = mix_factor.unsqueeze(1)
-    return r * F.one_hot(section, n_classes) + (1 - r) * F.one_hot(other_section, n_classes)
+    return r * one_hot(section, n_classes) + (1 - r) * one_hot(other_section, n_classes)
 
 
 def uniform_cross_entropy(logits: Tensor) -> Tensor:
