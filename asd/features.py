@@ -67,6 +67,12 @@ def mel_filters(settings: FeatureSettings) -> Tensor:
     return melscale_fbanks(n_freqs, 0.0, nyquist, settings.n_mels, settings.sample_rate, norm=norm, mel_scale=scale)
 
 
+def mel_frequencies(settings: FeatureSettings) -> np.ndarray:
+    """Centre frequency of each mel band in Hz, (n_mels,): where its filter is the largest."""
+    bins = mel_filters(settings).argmax(dim=0).numpy()
+    return bins * settings.sample_rate / settings.n_fft
+
+
 @lru_cache(maxsize=8)
 def hann_window(n_fft: int) -> Tensor:
     """The periodic Hann window, (n_fft,)."""

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from asd.decisions import reference_scores, thresholds
 from asd.detector import Detector
 from asd.errors import InputError
 from asd.files import replacing
@@ -49,6 +50,23 @@ def score_table(
     run = {"method": detector.method, "run_name": run_name, "run_id": run_id, "seed": seed}
     table = clips.rename(columns={"path": "clip"}).assign(score=scores, held_out=held_out, **run)
     return table[COLUMNS].reset_index(drop=True)
+
+
+def calibrate(table: pd.DataFrame) -> dict[int, dict[str, float]]:
+    """What a detector keeps of its train scores, by section number: ``mean``, ``std`` and ``threshold``.
+
+    They are those of the held-out clips where there are enough of them, see :mod:`asd.decisions`.
+    """
+    limits = thresholds(table).set_index("section")["threshold"]
+    statistics = {}
+    for section, clips in table[table["split"] == "train"].groupby("section"):
+        scores, _ = reference_scores(clips, held_out=True)
+        statistics[int(section)] = {
+            "mean": float(scores.mean()),
+            "std": float(scores.std()),
+            "threshold": float(limits[section]),
+        }
+    return statistics
 
 
 def table_path(output_root: Path | str, machine_type: str, run_name: str) -> Path:

@@ -1,0 +1,83 @@
+"""The command line: what is not a lesson. ``asd --help`` lists it."""
+
+from pathlib import Path
+
+import click
+
+from asd.errors import InputError
+
+
+class Group(click.Group):
+    """Commands whose mistakes in the input end in a message, not in a traceback."""
+
+    def invoke(self, context: click.Context) -> None:
+        """Run the command; an InputError becomes exit code 1 and its message."""
+        try:
+            super().invoke(context)
+        except InputError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(package_name="asd")
+def main() -> None:
+    """Anomalous sound detection for machines: the tools beside the notebooks."""
+
+
+@main.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--train-source", default=24, help="Normal source clips to train on, per section.")
+@click.option("--train-target", default=3, help="Normal target clips to train on, per section.")
+@click.option("--test", default=16, help="Normal test clips, and as many anomalous ones, per section and domain.")
+@click.option("--duration", default=2.0, help="Seconds a clip.")
+@click.option("--seed", default=0, help="Other seeds make other clips of the same machines.")
+def mini(directory: Path, **options: float) -> None:
+    """Make the embedded data set in DIRECTORY: seven machine types in the challenge's layout, from simple physics."""
+    from asd.mini import make
+
+    click.echo(make(directory, **options))
+
+
+@main.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--machines", multiple=True, help="Machine type, again for another one; all seven if left out.")
+@click.option(
+    "--parts", multiple=True, help="dev, eval_train, eval_test or ground_truth, again for another; all if left out."
+)
+def download(directory: Path, machines: tuple[str, ...], parts: tuple[str, ...]) -> None:
+    """Download the challenge's data into DIRECTORY, or what is missing of it; unzipped 17.7 GiB in all."""
+    from asd.download import download as fetch
+
+    done = fetch(directory, machines, parts)
+    click.echo(f"{directory}: {', '.join(done) + ' delivered' if done else 'all of it is there'}")
+
+
+@main.command()
+@click.argument("team_dir", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--ground-truth", required=True, type=click.Path(file_okay=False, path_type=Path))
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path))
+def evaluate(team_dir: Path, ground_truth: Path, out: Path) -> None:
+    """Evaluate a team's submission folder as the challenge's official evaluator does."""
+    from asd.official import evaluate_team
+
+    score = evaluate_team(team_dir, ground_truth, out)
+    click.echo(f"official score {score:.6f}; all numbers in {out}")
+
+
+@main.command()
+@click.argument("detector", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("wavs", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--section", required=True, type=int, help="Section (product) that the recordings are of.")
+def score(detector: Path, wavs: tuple[Path, ...], section: int) -> None:
+    """Score WAVS with a trained DETECTOR (the file detector.pt of a run): a line each with anomaly score and decision."""
+    from asd.detector import load_detector
+    from asd.features import read_wav
+
+    trained = load_detector(detector)
+    for path in wavs:
+        try:
+            value = trained.score(trained.frames(read_wav(path, trained.features.sample_rate)), section)
+        except InputError as error:
+            raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+        verdict = "anomalous" if value > trained.statistics[section]["threshold"] else "normal"
+        click.echo(f"{path},{value:.6g},{verdict}")

@@ -1,0 +1,94 @@
+"""The store that runs are followed in: MLflow, and nothing else of it than what we use.
+
+Only this module, the served model and the command line import MLflow.
+"""
+
+import json
+import os
+import sqlite3
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+import mlflow.artifacts
+import mlflow.pyfunc
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param
+from mlflow.models import ModelSignature
+from mlflow.types.schema import Array, ColSpec, DataType, Schema
+
+from asd.detector import Detector
+from asd.settings import PROJECT
+
+EXPERIMENT = "asd"
+SIGNATURE = ModelSignature(
+    inputs=Schema([ColSpec(Array(DataType.double), "waveform"), ColSpec(DataType.long, "section")]),
+    outputs=Schema([ColSpec(DataType.double, "score"), ColSpec(DataType.long, "anomalous")]),
+)
+
+
+def store_uri(output_root: Path) -> str:
+    """``MLFLOW_TRACKING_URI`` if it is set, else a database in the output root."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{output_root}/mlflow.db"
+
+
+class Store:
+    """A connection to the store, created first where need be."""
+
+    def __init__(self, output_root: Path):
+        uri = store_uri(output_root)
+        output_root.mkdir(parents=True, exist_ok=True)
+        # processes that create a database at the same time crash in its migration: one looks at a time
+        with FileLock(output_root / "mlflow.lock"):
+            self.client = MlflowClient(uri)
+            experiment = self.client.get_experiment_by_name(EXPERIMENT)
+            if experiment is None:
+                place = None
+                if uri.startswith("sqlite:///"):
+                    database = sqlite3.connect(uri.removeprefix("sqlite:///"))
+                    database.execute("PRAGMA journal_mode=WAL")  # readers and the writer don't block each other
+                    database.close()
+                    place = (output_root / "mlartifacts").as_uri()
+                self.experiment = self.client.create_experiment(EXPERIMENT, artifact_location=place)
+            else:
+                self.experiment = experiment.experiment_id
+
+    def search(self, query: str) -> list:
+        """Runs that match, the latest first."""
+        order = ["attributes.start_time DESC"]
+        return self.client.search_runs([self.experiment], query, order_by=order, max_results=1000)
+
+    def create_run(self, name: str, parameters: dict, tags: dict[str, str]) -> str:
+        """Begin a run and return its id."""
+        run_id = self.client.create_run(self.experiment, tags=tags, run_name=name).info.run_id
+        self.client.log_batch(run_id, params=[Param(key, str(value)) for key, value in parameters.items()])
+        return run_id
+
+    def log_metrics(self, run_id: str, values: dict[str, float], step: int) -> None:
+        """Log numbers in one call: a call takes a database tens of milliseconds."""
+        now = int(time.time() * 1000)
+        self.client.log_batch(run_id, [Metric(name, float(value), now, step) for name, value in values.items()])
+
+    def artifact(self, run_id: str, name: str) -> Path:
+        """Local path of one of a run's files, fetched first where the store is elsewhere."""
+        uri = self.client.tracking_uri
+        return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=name, tracking_uri=uri))
+
+
+def save_servable(detector_file: Path, folder: Path, detector: Detector) -> None:
+    """Write the detector as a model that ``mlflow models serve`` serves: its file, our code, and no pickle."""
+    package = Path(__file__).parent
+    pins = (PROJECT / "constraints.txt").read_text().split()
+    needed = ("numpy", "pandas", "torch", "torchaudio", "soundfile", "mlflow", "pydantic", "filelock")
+    mlflow.pyfunc.save_model(
+        folder,
+        python_model=str(package / "serving.py"),
+        artifacts={"detector": str(detector_file)},
+        code_paths=[str(package)],
+        signature=SIGNATURE,
+        pip_requirements=[pin for pin in pins if pin.split("==")[0] in needed],
+        metadata={"machine_type": detector.machine_type, "features": json.dumps(asdict(detector.features))},
+    )
