@@ -1,0 +1,271 @@
+"""The embedded data set: names, counts, labels and bytes, and what happens when something is there already."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from filelock import FileLock
+
+from asd import mini
+from asd.dataset import clips_table
+from asd.errors import InputError
+from asd.machines import MACHINES
+from asd.mini import MACHINE_TYPES, Clip
+from asd.recording import BEARING_ORDER, Recording, Setting
+
+SMALL = {"machine_types": ["valve"], "train_source": 3, "train_target": 1, "test": 2, "duration": 0.5}
+SETTING = Setting(speed=1.0, load=0.5, background="hall", background_db=-12.0, microphone="near")
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Path → hash of every file below a folder."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return mini.make(tmp_path_factory.mktemp("mini") / "data", **SMALL)
+
+
+@pytest.fixture(scope="module")
+def pumps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clips of full length, some of each kind."""
+    types = {"machine_types": ["pump", "ToyTrain"]}
+    return mini.make(tmp_path_factory.mktemp("mini") / "data", train_source=2, train_target=1, test=4, **types)
+
+
+def test_counts_are_as_asked_for_in_every_cell(small: Path) -> None:
+    table = clips_table(small)
+    cells = Counter(zip(table["section"], table["domain"], table["split"], table["label"], strict=True))
+    assert cells == {
+        (section, domain, split, label): count
+        for section in range(6)
+        for domain, split, label, count in (
+            ("source", "train", 0, 3), ("target", "train", 0, 1),
+            ("source", "test", 0, 2), ("source", "test", 1, 2), ("target", "test", 0, 2), ("target", "test", 1, 2),
+        )
+    }  # fmt: skip
+    assert set(table["machine_type"]) == {"valve"}
+
+
+def test_names_are_the_challenges(small: Path) -> None:
+    names = set(digests(small))
+    assert "dev_data/valve/source_test/section_00_source_test_normal_0001.wav" in names
+    assert "dev_data/valve/target_test/section_02_target_test_anomaly_0000.wav" in names
+    assert "eval_data/valve/source_test/section_03_source_test_0003.wav" in names
+    assert "ground_truth/ground_truth_valve_section_05_target_test.csv" in names
+    assert not any("eval_data" in name and "_test_" in name and "nor" in name for name in names)
+    sections = {part: {name.split("section_")[1][:2] for name in names if part in name} for part in ("dev_", "eval_")}
+    assert sections == {"dev_": {"00", "01", "02"}, "eval_": {"03", "04", "05"}}
+
+
+def test_train_clips_carry_the_conditions_they_were_made_under(small: Path) -> None:
+    table = clips_table(small)
+    train = table[table["split"] == "train"].groupby(["section", "domain"])["attribute"].agg(set)
+    assert (table.loc[table["split"] == "test", "attribute"] == "").all()
+    assert all(a.startswith("speed_") and "_load_" in a for attributes in train for a in attributes)
+    for section, shift in enumerate(mini.SHIFTS):
+        source, target = train[section, "source"], train[section, "target"]
+        assert not source & target, f"section {section} shifts in {shift}"
+        if shift in ("background", "microphone"):
+            assert all(f"_{shift}_" in attribute for attribute in source | target)
+
+
+@pytest.mark.parametrize("domain", ["source", "target"])
+def test_the_speed_in_the_name_is_the_speed_in_the_sound(domain: str) -> None:
+    """The blades' tone of a fan, the strongest within ±30% of where it is at nominal speed."""
+    nominal = 252.0  # Hz: section 04 has 6 blades and 2520 revolutions a minute
+    for i in range(8):
+        samples, attribute = mini.sound(Clip("fan", 4, domain, "train", 0, i), 2.0, 0)
+        near = slice(round(2 * 0.7 * nominal), round(2 * 1.3 * nominal))  # in steps of 0.5 Hz
+        tone = (np.argmax(np.abs(np.fft.rfft(samples))[near]) + near.start) / 2
+        assert 100 * tone / nominal == pytest.approx(int(attribute.split("_")[1]), abs=1.0)
+
+
+def test_orders_are_sinusoids_at_multiples_of_the_rotation() -> None:
+    r = Recording(np.random.default_rng(0), 16_000, {}, SETTING, "", 0.0)
+    power = np.abs(np.fft.rfft(r.orders(r.rotation(40.0, wander=0.0), {1: 1.0, 7: 0.5, 300: 1.0}))) ** 2
+    assert set(np.flatnonzero(power > power.max() / 1000)) == {40, 280}  # 300 × 40 Hz would alias
+
+
+def test_a_pitted_bearing_knocks_at_its_order() -> None:
+    r = Recording(np.random.default_rng(0), 64_000, {}, SETTING, "", 0.0)
+    envelope = np.abs(r.knocking(r.rotation(20.0, wander=0.0), 3000.0))
+    spectrum = np.abs(np.fft.rfft(envelope - envelope.mean()))
+    low = slice(4 * 40, 4 * 120)  # 40 to 120 Hz in steps of 0.25 Hz
+    assert (np.argmax(spectrum[low]) + low.start) / 4 == pytest.approx(20 * BEARING_ORDER, abs=0.5)
+
+
+def test_evaluation_numbers_say_nothing_about_the_label(tmp_path: Path) -> None:
+    mini.make(tmp_path / "data", **SMALL | {"test": 20, "duration": 0.2, "train_source": 1, "train_target": 0})
+    orders = set()
+    for path in sorted((tmp_path / "data" / "ground_truth").iterdir()):
+        rows = [line.split(",") for line in path.read_text().splitlines()]
+        section, domain = path.stem.split("_")[-3:-1]
+        assert [name for name, _ in rows] == [f"section_{section}_{domain}_test_{i:04d}.wav" for i in range(40)]
+        labels = "".join(label for _, label in rows)
+        assert labels.count("1") == 20
+        assert 4 < labels[:20].count("1") < 16
+        orders.add(labels)
+    assert len(orders) == 6  # each cell has an order of its own
+
+
+def test_ground_truth_names_the_clips_that_sound_anomalous(small: Path) -> None:
+    """The clip behind each number is the one that the label's own generator makes."""
+    clips = [Clip("valve", 4, "target", "test", label, i) for label in (0, 1) for i in range(2)]
+    expected = {mini.sound(clip, 0.5, 0)[0].tobytes(): clip.label for clip in clips}
+    truth = (small / "ground_truth/ground_truth_valve_section_04_target_test.csv").read_text().split()
+    found = {}
+    for name, label in (row.split(",") for row in truth):
+        samples, _ = soundfile.read(small / "eval_data/valve/target_test" / name, dtype="int16")
+        found[samples.tobytes()] = int(label)
+    assert found == expected
+
+
+def test_clips_are_mono_16_bit_and_neither_clipped_nor_silent_nor_equal(pumps: Path) -> None:
+    levels, seen = {}, set()
+    for path in pumps.rglob("*.wav"):
+        info = soundfile.info(path)
+        assert (info.samplerate, info.channels, info.subtype, info.frames) == (16000, 1, "PCM_16", 32000)
+        samples, _ = soundfile.read(path)
+        assert np.abs(samples).max() < 0.99
+        levels.setdefault(path.parts[-3], []).append(10 * np.log10(np.mean(samples**2)))
+        seen.add(samples.tobytes())
+    assert len(seen) == sum(map(len, levels.values())) == 2 * 6 * (3 + 16)
+    for machine_type, level in levels.items():
+        assert min(level) > -35 and max(level) < -12, machine_type
+        assert np.std(level) > 0.5, f"{machine_type}: all clips equally loud"
+
+
+@pytest.mark.parametrize("machine_type", MACHINE_TYPES)
+def test_a_fault_grows_out_of_the_healthy_sound(machine_type: str) -> None:
+    """Same chances, growing severity: from the healthy machine's own sound to one that clearly differs."""
+
+    def bare(fault: str, severity: float) -> np.ndarray:
+        machine = MACHINES[machine_type]
+        product = dict(zip(machine.fields, machine.products[1], strict=True))
+        return machine.sound(Recording(np.random.default_rng(7), 32_000, product, SETTING, fault, severity))
+
+    healthy = bare("", 0.0)
+    for fault in MACHINES[machine_type].faults:
+        added = [np.mean((bare(fault, s) - healthy) ** 2) / np.mean(healthy**2) for s in (1e-6, 0.3, 1.0)]
+        assert added[0] < 1e-6, fault
+        assert 1e-3 < added[1] < added[2], fault
+        assert added[2] > 1e-2, fault
+
+
+def test_bytes_depend_on_the_seed_alone(small: Path, tmp_path: Path) -> None:
+    """Not on the number of workers, nor on which other machine types or how many clips are made."""
+    expected = {name: digest for name, digest in digests(small).items() if name.endswith(".wav")}
+    alone = mini.make(tmp_path / "alone", **SMALL, workers=1)
+    assert digests(alone) == digests(small)
+    more = SMALL | {"machine_types": ["ToyCar", "valve"], "train_source": 4}
+    beside = digests(mini.make(tmp_path / "beside", **more, workers=3))
+    assert expected.items() <= beside.items()
+    other = digests(mini.make(tmp_path / "other", **SMALL, seed=1))
+    assert not {d for name, d in other.items() if name.endswith(".wav")} & set(expected.values())
+
+
+def test_a_complete_data_set_is_left_alone(small: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in small.rglob("*")}
+    assert mini.make(small, **SMALL) == small
+    assert mini.make(str(small), **SMALL | {"machine_types": ("valve",)}) == small
+    assert {path: path.stat().st_mtime_ns for path in small.rglob("*")} == before
+
+
+@pytest.mark.parametrize(("key", "value"), [("seed", 3), ("test", 1), ("machine_types", ["fan"]), ("duration", 1.0)])
+def test_other_options_are_refused_and_named(small: Path, key: str, value: object) -> None:
+    before = digests(small)
+    with pytest.raises(InputError, match=rf"other options: {key} .*asked for"):
+        mini.make(small, **SMALL | {key: value})
+    assert digests(small) == before
+
+
+def test_a_folder_with_something_else_is_refused_and_kept(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(InputError, match=r"no embedded data set"):
+        mini.make(tmp_path, **SMALL)
+    assert (tmp_path / "thesis.txt").read_text() == "precious"
+
+
+def test_an_empty_folder_is_filled(tmp_path: Path, small: Path) -> None:
+    (tmp_path / "data").mkdir()
+    assert digests(mini.make(tmp_path / "data", **SMALL)) == digests(small)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"machine_types": ["fan", "toaster"]}, r"machine_types: .*toaster.*allowed.*gearbox"),
+        ({"machine_types": "fan"}, r"machine_types: 'fan'; allowed is a list"),
+        ({"machine_types": []}, r"machine_types: \[\]"),
+        ({"train_source": 0}, r"train_source: 0; allowed are whole numbers from 1"),
+        ({"test": -1}, r"test: -1"),
+        ({"test": 2.5}, r"test: 2.5"),
+        ({"seed": -1}, r"seed: -1"),
+        ({"duration": 0.0}, r"duration: 0.0; allowed"),
+        ({"duration": float("nan")}, r"duration: nan; allowed"),
+    ],
+)
+def test_impossible_options_are_refused_before_anything_is_made(tmp_path: Path, options: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        mini.make(tmp_path / "data", **SMALL | options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_half_way_leaves_no_data_set_and_the_next_call_makes_it(
+    tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def fail(clip: Clip, duration: float, seed: int) -> None:
+        made.append(clip)
+        if len(made) > 5:
+            raise OSError("no space left on device")
+        return sound(clip, duration, seed)
+
+    sound = mini.sound
+    monkeypatch.setattr(mini, "sound", fail)
+    with pytest.raises(OSError, match="no space left"):
+        mini.make(tmp_path / "data", **SMALL)
+    assert not (tmp_path / "data").exists()
+    monkeypatch.undo()
+    assert digests(mini.make(tmp_path / "data", **SMALL)) == digests(small)
+
+
+def test_killed_half_way_it_is_made_anew(tmp_path: Path, small: Path) -> None:
+    command = f"from asd import mini; mini.make({str(tmp_path / 'data')!r}, test=500)"
+    process = subprocess.Popen([sys.executable, "-c", command])
+    try:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.rglob("*.wav")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+    finally:
+        process.kill()
+        process.wait()
+    assert not (tmp_path / "data").exists()
+    assert list(tmp_path.rglob("*.wav"))
+    assert digests(mini.make(tmp_path / "data", **SMALL)) == digests(small)
+    assert {path.name for path in tmp_path.iterdir()} <= {"data", ".data.lock"}
+
+
+def test_of_two_processes_one_makes_it_and_the_other_waits(tmp_path: Path, small: Path) -> None:
+    command = f"from asd import mini; mini.make({str(tmp_path / 'data')!r}, **{SMALL!r})"
+    with FileLock(tmp_path / ".data.lock"):  # both must come to wait, or the first would be ready before the second
+        processes = [subprocess.Popen([sys.executable, "-c", command]) for _ in range(2)]
+        time.sleep(1.0)
+        assert [process.poll() for process in processes] == [None, None]
+    assert [process.wait(60) for process in processes] == [0, 0]
+    assert digests(tmp_path / "data") == digests(small)
+
+
+def test_what_it_holds_is_said_in_the_folder(small: Path) -> None:
+    assert json.loads((small / mini.CONTENTS).read_text()).items() >= SMALL.items()
