@@ -69,7 +69,7 @@ def evaluate(team_dir: Path, ground_truth: Path, out: Path) -> None:
 @click.argument("wavs", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--section", required=True, type=int, help="Section (product) that the recordings are of.")
 def score(detector: Path, wavs: tuple[Path, ...], section: int) -> None:
-    """Score WAVS with a trained DETECTOR (the file detector.pt of a run): a line each with anomaly score and decision."""
+    """Score WAVS with a trained DETECTOR (a run's file detector.pt): a line each with anomaly score and decision."""
     from asd.detector import load_detector
     from asd.features import read_wav
 

@@ -7,10 +7,11 @@ none of their business, and a misspelt name, which papermill would set silently,
 import ast
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import yaml
+from IPython.display import display
 from pydantic import ValidationError
 
 from asd.errors import InputError
@@ -123,3 +124,17 @@ def command(notebook: str, parameters: Parameters, namespace: Mapping[str, Any])
         else:  # -p knows no lists and no null
             words += ["-y", json.dumps({name: value})]
     return shlex.join(words)
+
+
+def live() -> Callable[[str], None]:
+    """A line of text that is overwritten: live in JupyterLab, and its last state in a saved notebook."""
+    handle = None
+
+    def show(line: str) -> None:
+        nonlocal handle
+        if handle is None:
+            handle = display({"text/plain": line}, raw=True, display_id=True)
+        else:
+            handle.update({"text/plain": line}, raw=True)
+
+    return show

@@ -67,7 +67,7 @@ class TrainingParameters(FeatureParameters):
     sections: list[Annotated[int, Field(ge=0)]]
     validation_fraction: Annotated[float, Field(ge=0, lt=1)]
     snippet_length: Positive | None
-    snippet_hop_size: Positive
+    snippet_hop_size: Positive | None
     reduction: Literal["mean", "max"]
     normalize_waveform: bool
     proxy_outlier_lambda: NotNegative
@@ -112,6 +112,12 @@ class TrainingParameters(FeatureParameters):
                 " and it is the final one"
             )
         return self
+
+    @property
+    def schedule(self) -> dict[str, float]:
+        """The arguments of :class:`asd.training.Optimisation`; one epoch to check a set-up with ``debug``."""
+        names = ("learning_rate", "min_learning_rate", "rampdown_start", "rampdown_length", "weight_decay")
+        return {name: getattr(self, name) for name in names} | {"max_epochs": 1 if self.debug else self.max_epochs}
 
     @property
     def training(self) -> dict[str, Any]:

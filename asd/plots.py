@@ -83,8 +83,8 @@ def score_distributions(table: pd.DataFrame) -> Figure:
         order = [domain for domain in ("source", "target") if domain in set(some["domain"])]
         hues = [name for name in LABEL_COLORS if name in set(some["label"])]
         sns.stripplot(
-            some, x="domain", y="score", hue="label", order=order, hue_order=hues, palette=LABEL_COLORS, ax=ax, dodge=True,
-            size=4, alpha=0.8, linewidth=0.3, edgecolor="black",
+            some, x="domain", y="score", hue="label", order=order, hue_order=hues, palette=LABEL_COLORS, ax=ax,
+            dodge=True, size=4, alpha=0.8, linewidth=0.3, edgecolor="black",
         )  # fmt: skip
         ax.set(title=f"section {section:02}", xlabel="", ylabel="anomaly score")
         ax.legend(title="", fontsize="small")

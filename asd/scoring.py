@@ -1,5 +1,6 @@
 """From a detector and clips to the score table, the only thing that evaluation sees."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -53,11 +54,13 @@ def score_table(
 
 
 def calibrate(table: pd.DataFrame) -> dict[int, dict[str, float]]:
-    """What a detector keeps of its train scores, by section number: ``mean``, ``std`` and ``threshold``.
+    """What a detector keeps of its train scores, by section number: ``mean``, ``std``, ``threshold``, ``n_clips``.
 
-    They are those of the held-out clips where there are enough of them, see :mod:`asd.decisions`.
+    They are those of the held-out clips where there are any, see :mod:`asd.decisions`.
     """
-    limits = thresholds(table).set_index("section")["threshold"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that few clips make no gamma distribution: 06_evaluation looks into that
+        limits = thresholds(table).set_index("section")["threshold"]
     statistics = {}
     for section, clips in table[table["split"] == "train"].groupby("section"):
         scores, _ = reference_scores(clips, held_out=True)
@@ -65,6 +68,7 @@ def calibrate(table: pd.DataFrame) -> dict[int, dict[str, float]]:
             "mean": float(scores.mean()),
             "std": float(scores.std()),
             "threshold": float(limits[section]),
+            "n_clips": len(scores),
         }
     return statistics
 

@@ -7,10 +7,14 @@ import json
 import os
 import sqlite3
 import time
+import warnings
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+warnings.filterwarnings("ignore", "IProgress not found")  # tqdm's, when MLflow imports it in a notebook
 
 import mlflow.artifacts
 import mlflow.pyfunc
@@ -21,9 +25,9 @@ from mlflow.models import ModelSignature
 from mlflow.types.schema import Array, ColSpec, DataType, Schema
 
 from asd.detector import Detector
-from asd.settings import PROJECT
 
 EXPERIMENT = "asd"
+SERVING_NEEDS = ("filelock", "mlflow", "numpy", "pandas", "scipy", "soundfile", "torch", "torchaudio")
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(Array(DataType.double), "waveform"), ColSpec(DataType.long, "section")]),
     outputs=Schema([ColSpec(DataType.double, "score"), ColSpec(DataType.long, "anomalous")]),
@@ -81,14 +85,14 @@ class Store:
 def save_servable(detector_file: Path, folder: Path, detector: Detector) -> None:
     """Write the detector as a model that ``mlflow models serve`` serves: its file, our code, and no pickle."""
     package = Path(__file__).parent
-    pins = (PROJECT / "constraints.txt").read_text().split()
-    needed = ("numpy", "pandas", "torch", "torchaudio", "soundfile", "mlflow", "pydantic", "filelock")
-    mlflow.pyfunc.save_model(
-        folder,
-        python_model=str(package / "serving.py"),
-        artifacts={"detector": str(detector_file)},
-        code_paths=[str(package)],
-        signature=SIGNATURE,
-        pip_requirements=[pin for pin in pins if pin.split("==")[0] in needed],
-        metadata={"machine_type": detector.machine_type, "features": json.dumps(asdict(detector.features))},
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*input example")  # the signature is given: none need be guessed from one
+        mlflow.pyfunc.save_model(
+            folder,
+            python_model=str(package / "serving.py"),
+            artifacts={"detector": str(detector_file)},
+            code_paths=[str(package)],
+            signature=SIGNATURE,
+            pip_requirements=[f"{name}=={version(name)}" for name in SERVING_NEEDS],
+            metadata={"machine_type": detector.machine_type, "features": json.dumps(asdict(detector.features))},
+        )

@@ -26,9 +26,16 @@ class Normalization(nn.Module):
             self.mean, self.std = nn.Parameter(torch.zeros(n_mels)), nn.Parameter(torch.ones(n_mels))
 
     def set(self, mean: Tensor, std: Tensor) -> None:
-        """Take over mean and standard deviation of each mel band, (n_mels,); the kinds without them don't care."""
-        if self.kind.startswith("mean_std"):
-            with torch.no_grad():
+        """Take over mean and standard deviation of each mel band over the train clips, (n_mels,) each.
+
+        The BatchNorm begins its running estimates with them. From 0 and 1 they would need dozens of steps to come to
+        decibels, and all layers behind would estimate theirs on inputs that no evaluation sees.
+        """
+        with torch.no_grad():
+            if self.kind == "batchnorm":
+                self.batchnorm.running_mean.fill_(mean.mean())
+                self.batchnorm.running_var.fill_((std.square() + mean.square()).mean() - mean.mean().square())
+            elif self.kind != "none":
                 self.mean.copy_(mean)
                 self.std.copy_(std)
 
