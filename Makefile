@@ -1,0 +1,40 @@
+# make run    from a fresh clone to an anomaly score       make lab    the notebooks in JupyterLab
+# make test   everything that CI checks                     make ui     the runs in MLflow
+PYTHON ?= python3.11
+VENV ?= .venv
+MACHINES ?= fan
+export ASD_OUTPUT_ROOT ?= $(CURDIR)/outputs
+
+BIN = $(VENV)/bin
+READY = $(VENV)/ready
+NOTEBOOKS = $(sort $(wildcard notebooks/0*.ipynb))
+
+.PHONY: run test lint lab ui clean
+
+run: $(READY)
+	$(BIN)/python -m asd run $(MACHINES)
+
+test: lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup tests
+	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
+	    ASD_OUTPUT_ROOT="$$scratch" $(BIN)/python -m pytest -q --nbval-lax -p no:cacheprovider $(NOTEBOOKS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+lab: $(READY)
+	$(BIN)/jupyter lab notebooks
+
+ui: $(READY)
+	$(BIN)/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(ASD_OUTPUT_ROOT)/mlflow.db}"
+
+# all that was made: environment and outputs, the log-mel store and finished runs included
+clean:
+	rm -rf $(VENV)
+	git clean -fdX outputs
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	touch $@
