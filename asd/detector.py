@@ -3,8 +3,6 @@
 The file is self-contained and loads with ``weights_only``: no code of its own is run by opening it.
 """
 
-import pickle
-import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from asd.features import FeatureSettings, as_float, log_mel
 from asd.files import replacing
 from asd.models.classifier import SectionClassifier
 from asd.models.density import DensityEstimator
+from asd.weights import load_weights
 
 FORMAT = "asd detector 1"
 KINDS = {"classifier": SectionClassifier, "density": DensityEstimator}
@@ -118,14 +117,7 @@ def load_detector(path: Path | str, device: torch.device | str = "cpu") -> Detec
     Raises:
         InputError: no such file, cut short, something else, or with code inside.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: there is no such file") from error
-    except pickle.UnpicklingError as error:
-        raise InputError(f"{path}: not a detector: it holds more than numbers and text, and was not opened") from error
-    except (RuntimeError, EOFError, OSError, KeyError, zipfile.BadZipFile, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a detector, or cut short ({str(error).splitlines()[0]})") from error
+    content = load_weights(path)
     found = content.get("format") if isinstance(content, dict) else type(content).__name__
     if found != FORMAT:
         raise InputError(f"{path}: its format is {found!r}; allowed: {FORMAT!r}")

@@ -5,7 +5,6 @@ called again with the same ``resume`` file, it goes on behind the last finished 
 """
 
 import math
-import pickle
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from asd.errors import InputError
 from asd.files import replacing
+from asd.weights import load_weights
 
 Batch = TypeVar("Batch")
 WARM_UP, MEASURED = 2, 4  # steps before and while the time of a step is measured
@@ -124,7 +124,7 @@ def fit(
             )
         model.eval()
         with torch.no_grad():
-            means |= validate(model)
+            means |= {name: float(value) for name, value in validate(model).items()}
         history.append(Epoch(number, means, learning_rate, time.perf_counter() - started))
         if resume is not None:
             save_state(resume, model, optimizer, history)
@@ -162,10 +162,10 @@ def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, h
 
 def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Epoch]:
     """Read what :func:`save_state` wrote, and return the epochs so far."""
+    state = load_weights(path)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         return [Epoch(*epoch) for epoch in state["history"]]
-    except (RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
-        raise InputError(f"{path}: training cannot go on from this file ({error}); delete it to begin anew") from error
+    except (RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: the state of another training ({error}); delete it to begin anew") from error

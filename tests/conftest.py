@@ -23,3 +23,34 @@ def two_machines(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     counts = {"train_source": 5, "train_target": 2, "test": 2}
     return make(tmp_path_factory.mktemp("data") / "root", machine_types=["fan", "valve"], duration=1.0, **counts)
+
+
+def tiny_detector(kind: str):
+    """An untrained detector of fan sections 0, 3 and 7, on frames of 16 mel bands."""
+    import torch
+
+    from asd.detector import KINDS, Detector
+    from asd.features import FeatureSettings
+
+    torch.manual_seed(0)
+    if kind == "classifier":
+        config = {"n_sections": 3, "n_mels": 16, "normalize": "batchnorm", "rho_f": 5, "rho_t": 5, "base_channels": 2}
+        n_frames, hop = 20, 10
+    else:
+        config = {"architecture": "ae", "n_sections": 3, "n_mels": 16, "n_frames": 5, "sizes": {"hidden_size": 8}}
+        n_frames, hop = 5, 1
+    model = KINDS[kind](**config).eval()
+    return Detector(
+        method="aux" if kind == "classifier" else "ae",
+        machine_type="fan",
+        kind=kind,
+        config=config,
+        model=model,
+        features=FeatureSettings(n_mels=16),
+        normalize_waveform=False,
+        sections=[0, 3, 7],
+        n_frames=n_frames,
+        hop=hop,
+        reduction="mean",
+        statistics={section: {"mean": 0.0, "std": 1.0, "threshold": 0.5, "n_clips": 3} for section in (0, 3, 7)},
+    )
