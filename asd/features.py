@@ -6,7 +6,7 @@ padding. The fixed-point form is what the store keeps.
 
 import hashlib
 import json
-import wave
+import os
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from asd.errors import InputError
 from asd.mel_filters import melscale_fbanks
 
 FLOOR = 1e-10  # power; −100 dB
+ENCODINGS = ("PCM_16", "PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")  # of wav files, as soundfile calls them
 STEPS = 256  # per decibel: 16 bits hold ±128 dB with an error of at most 0.002 dB, 15 times finer than float16
 
 
@@ -108,36 +109,44 @@ def read_wav(path: Path | str, sample_rate: int) -> np.ndarray:
     """Read a mono wav file: int16 samples as they stand there, or float32 in ±1 where the file holds another kind.
 
     Raises:
-        InputError: not a wav file, empty, cut short, stereo, another sampling rate, or values that are not finite.
+        InputError: not a wav file, empty, cut short, stereo, another sampling rate, compressed, or values that are not
+            finite.
     """
+    allowed = {"container": ("WAV", "WAVEX"), "channels": (1,), "samplerate": (sample_rate,), "encoding": ENCODINGS}
     try:
+        announced, there = data_bytes(path)
+        if announced > there:  # libsndfile reads what is there, and says nothing
+            raise InputError(f"{path}: cut short: its header announces {announced} bytes of samples, {there} are there")
         with soundfile.SoundFile(path) as file:
-            kind = "int16" if file.subtype == "PCM_16" else "float32"
-            found = {"container": file.format, "channels": file.channels, "sampling rate": file.samplerate}
-            waveform = file.read(dtype=kind)
+            found = {"container": file.format, "channels": file.channels, "samplerate": file.samplerate}
+            for what, value in (found | {"encoding": file.subtype}).items():
+                if value not in allowed[what]:
+                    raise InputError(f"{path}: {what} is {value}; allowed: {', '.join(map(str, allowed[what]))}")
+            waveform = file.read(dtype="int16" if file.subtype == "PCM_16" else "float32")
     except (soundfile.SoundFileError, OSError, TypeError) as error:
         raise InputError(f"{path}: cannot be read as a wav file ({error})") from error
-    allowed = {"container": ("WAV", "WAVEX"), "channels": (1,), "sampling rate": (sample_rate,)}
-    for what, values in allowed.items():
-        if found[what] not in values:
-            raise InputError(f"{path}: {what} is {found[what]}; allowed: {values[0]}")
     if len(waveform) == 0:
         raise InputError(f"{path}: holds no samples")
-    announced = announced_samples(path)
-    if announced is not None and announced > len(waveform):
-        raise InputError(f"{path}: cut short: its header announces {announced} samples, {len(waveform)} are there")
-    if kind == "float32" and not np.isfinite(waveform).all():
+    if not np.isfinite(waveform).all():
         raise InputError(f"{path}: holds NaN or infinite samples")
     return waveform
 
 
-def announced_samples(path: Path | str) -> int | None:
-    """Number of samples that the header tells, or None where it is not plain PCM; libsndfile silently mends it."""
-    try:
-        with wave.open(str(path), "rb") as file:
-            return file.getnframes()
-    except (wave.Error, EOFError):
-        return None
+def data_bytes(path: Path | str) -> tuple[int, int]:
+    """Bytes of samples that a wav file's header announces, and those that are there; 0, 0 where there is no such thing.
+
+    The format is RIFF: after 12 bytes, chunks of a name, a size in 4 bytes and so many bytes, padded to an even number.
+    """
+    with open(path, "rb") as file:
+        size, place = os.fstat(file.fileno()).st_size, 12
+        if file.read(4) != b"RIFF":
+            return 0, 0
+        while len(head := os.pread(file.fileno(), 8, place)) == 8:
+            announced = int.from_bytes(head[4:], "little")
+            if head[:4] == b"data":
+                return announced, size - place - 8
+            place += 8 + announced + announced % 2
+    return 0, 0
 
 
 def as_float(waveform: np.ndarray) -> Tensor:
