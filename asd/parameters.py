@@ -4,6 +4,7 @@ The defaults stand in the notebooks alone, in the cell tagged ``parameters``. No
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -60,16 +61,10 @@ class FeatureParameters(Parameters):
         return self
 
 
-class TrainingParameters(FeatureParameters):
-    """What all trainings share."""
+class FittingParameters(Parameters):
+    """What all trainings share: how a model is fitted."""
 
     run_name: str
-    sections: list[Annotated[int, Field(ge=0)]]
-    validation_fraction: Annotated[float, Field(ge=0, lt=1)]
-    snippet_length: Positive | None
-    snippet_hop_size: Positive | None
-    reduction: Literal["mean", "max"]
-    normalize_waveform: bool
     proxy_outlier_lambda: NotNegative
     batch_size: Count
     learning_rate: Positive
@@ -97,15 +92,8 @@ class TrainingParameters(FeatureParameters):
             raise ValueError("allowed: 'auto', 'cpu', 'cuda', 'cuda:0', …")
         return value
 
-    @field_validator("sections")
-    @classmethod
-    def _each_once(cls, value: list[int]) -> list[int]:
-        if len(set(value)) < len(value):
-            raise ValueError("a section stands there twice")
-        return sorted(value)
-
     @model_validator(mode="after")
-    def _ramp_leads_down(self) -> "TrainingParameters":
+    def _ramp_leads_down(self) -> "FittingParameters":
         if self.min_learning_rate > self.learning_rate:
             raise ValueError(
                 f"min_learning_rate {self.min_learning_rate} is larger than learning_rate {self.learning_rate},"
@@ -123,6 +111,24 @@ class TrainingParameters(FeatureParameters):
     def training(self) -> dict[str, Any]:
         """The parameters that the result of a training depends on."""
         return {name: value for name, value in self.model_dump().items() if name not in NOT_TRAINING}
+
+
+class TrainingParameters(FeatureParameters, FittingParameters):
+    """A training from scratch: also from which clips, and in which form."""
+
+    sections: list[Annotated[int, Field(ge=0)]]
+    validation_fraction: Annotated[float, Field(ge=0, lt=1)]
+    snippet_length: Positive | None
+    snippet_hop_size: Positive | None
+    reduction: Literal["mean", "max"]
+    normalize_waveform: bool
+
+    @field_validator("sections")
+    @classmethod
+    def _each_once(cls, value: list[int]) -> list[int]:
+        if len(set(value)) < len(value):
+            raise ValueError("a section stands there twice")
+        return sorted(value)
 
 
 class ExplorationParameters(FeatureParameters):
@@ -144,5 +150,47 @@ class AuxParameters(TrainingParameters):
     base_channels: Count
 
 
-class EvaluationParameters(Parameters):
+class CcsaParameters(FittingParameters):
+    """04_ccsa: clips and features are those of the classifier that it starts from."""
+
+    run_id: str
+    da_task: Literal["ccsa", "none"]
+    da_lambda: NotNegative
+    margin: NotNegative
+    target_clips: Literal["target", "source"]
+    proxy_outliers: Literal["none", "other_machines"]
+
+    @field_validator("run_id")
+    @classmethod
+    def _empty_or_an_id(cls, value: str) -> str:
+        if re.fullmatch("([0-9a-f]{32})?", value) is None:
+            raise ValueError("allowed: the 32 hexadecimal digits that 03_aux prints as its last result, or nothing")
+        return value
+
+
+class EvaluationParameters(FeatureParameters):
     """06_evaluation."""
+
+    percentile: Annotated[float, Field(gt=0, lt=1)]
+    held_out: bool
+    ensemble: list[Name] | dict[Literal["source", "target"], Annotated[list[Name], Field(min_length=1)]]
+    resamples: Annotated[int, Field(ge=100)]
+    submission_run: str
+    submission_label: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+    authors: Annotated[list[str], Field(min_length=1)]
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+
+    @field_validator("ensemble")
+    @classmethod
+    def _runs_for_both_domains(cls, value: list[str] | dict[str, list[str]]) -> list[str] | dict[str, list[str]]:
+        if isinstance(value, dict) and set(value) != {"source", "target"}:
+            raise ValueError('allowed: a list of run names, or {"source": [run names], "target": [run names]}')
+        return value
+
+    @field_validator("authors")
+    @classmethod
+    def _three_parts(cls, value: list[str]) -> list[str]:
+        for author in value:
+            if len([part for part in author.split(",") if part.strip()]) != 3:
+                raise ValueError('allowed: a list of "lastname, firstname, affiliation"')
+        return value

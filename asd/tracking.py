@@ -20,11 +20,13 @@ import mlflow.artifacts
 import mlflow.pyfunc
 from filelock import FileLock
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param
+from mlflow.entities import Metric, Param, Run
+from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types.schema import Array, ColSpec, DataType, Schema
 
 from asd.detector import Detector
+from asd.errors import InputError
 
 EXPERIMENT = "asd"
 SERVING_NEEDS = ("filelock", "mlflow", "numpy", "pandas", "scipy", "soundfile", "torch", "torchaudio")
@@ -77,9 +79,29 @@ class Store:
         self.client.log_batch(run_id, [Metric(name, float(value), now, step) for name, value in values.items()])
 
     def artifact(self, run_id: str, name: str) -> Path:
-        """Local path of one of a run's files, fetched first where the store is elsewhere."""
+        """Local path of one of a run's files, fetched first where the store is elsewhere.
+
+        Raises:
+            InputError: the run has no such file.
+        """
         uri = self.client.tracking_uri
-        return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=name, tracking_uri=uri))
+        try:
+            return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=name, tracking_uri=uri))
+        except (MlflowException, OSError) as error:
+            raise InputError(f"run {run_id}: its file {name} is not in the store {uri} ({error})") from error
+
+
+def known_runs(output_root: Path, run_ids: list[str]) -> dict[str, Run]:
+    """Those of the runs that the store knows, by their id; none where there is no store or it cannot be asked."""
+    uri = store_uri(output_root)
+    if not run_ids or (uri == f"sqlite:///{output_root}/mlflow.db" and not (output_root / "mlflow.db").is_file()):
+        return {}
+    try:
+        found = Store(output_root).search(f"attributes.run_id IN ({', '.join(map(repr, run_ids))})")
+    except MlflowException as error:
+        warnings.warn(f"{uri}: the store cannot be asked ({error})", stacklevel=2)
+        return {}
+    return {run.info.run_id: run for run in found}
 
 
 def save_servable(detector_file: Path, folder: Path, detector: Detector) -> None:
