@@ -81,3 +81,14 @@ def score(detector: Path, wavs: tuple[Path, ...], section: int) -> None:
             raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
         verdict = "anomalous" if value > trained.statistics[section]["threshold"] else "normal"
         click.echo(f"{path},{value:.6g},{verdict}")
+
+
+@main.command()
+@click.option("--data-root", type=click.Path(path_type=Path), help="Instead of ASD_DATA_ROOT or the embedded data set.")
+@click.option("--output-root", type=click.Path(path_type=Path), help="Instead of ASD_OUTPUT_ROOT or outputs/.")
+def doctor(data_root: Path | None, output_root: Path | None) -> None:
+    """Look whether everything is there: versions, GPU, data, disk, store; and say what to type next."""
+    from asd.doctor import examine
+
+    for what, finding in examine(data_root, output_root):
+        click.echo(f"{what + ':':15}{finding}")

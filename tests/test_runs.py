@@ -1,0 +1,182 @@
+"""The life of a run, for real: processes that are killed at every moment, that meet, that find others' work."""
+
+import json
+import signal
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import PROJECT
+
+from asd.scoring import read_table
+from asd.tracking import Store
+
+NOTEBOOK = PROJECT / "notebooks" / "03_aux.ipynb"
+TINY = {
+    "machine_type": "fan", "sections": [0, 1, 2], "base_channels": 2, "batch_size": 4, "validation_fraction": 0.2,
+    "max_epochs": 3, "rampdown_start": 1, "rampdown_length": 1, "device": "cpu",
+}  # fmt: skip
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin", "MPLBACKEND": "agg"}
+
+
+def start(root: Path, outputs: Path, moment: str = "never", name: str = "SIGKILL", **changed) -> subprocess.Popen:
+    """Run 03_aux in a process of its own."""
+    parameters = TINY | {"data_root": str(root), "output_root": str(outputs)} | changed
+    command = [sys.executable, str(Path(__file__).with_name("notebook_process.py"))]
+    return subprocess.Popen(
+        [*command, str(NOTEBOOK), json.dumps(parameters), moment, name],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT | {"HOME": str(outputs)},
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen) -> str:
+    """Wait for a process that shall end well, and return what it printed."""
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err[-3000:]
+    return out
+
+
+def killed(process: subprocess.Popen, name: str) -> None:
+    """Wait for a process that shall end by a signal."""
+    out, err = process.communicate(timeout=300)
+    expected = 1 if name == "SIGINT" else -signal.Signals[name]  # SIGINT is an exception in Python
+    assert process.returncode in (expected, -signal.SIGINT), (process.returncode, out, err[-3000:])
+
+
+def table(outputs: Path, run_name: str = "aux") -> pd.DataFrame:
+    return read_table(outputs / "scores" / "fan" / f"{run_name}.csv")
+
+
+def runs(outputs: Path) -> list:
+    return Store(outputs).search("")
+
+
+def complete(outputs: Path) -> list[str]:
+    return [run.info.run_id for run in runs(outputs) if "complete" in run.data.tags]
+
+
+@pytest.fixture(scope="module")
+def finished(two_machines, tmp_path_factory) -> Path:
+    """An output root with one finished run; nobody writes into it."""
+    outputs = tmp_path_factory.mktemp("finished")
+    finish(start(two_machines, outputs))
+    return outputs
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGINT"])
+def test_killed_at_any_moment_a_run_goes_on_and_ends_with_the_same_scores(two_machines, finished, tmp_path, name):
+    for moment in ("epoch 0", "epoch 2", "scoring", "writing", "declaring"):
+        killed(start(two_machines, tmp_path, moment, name), name)
+        assert complete(tmp_path) == []
+        assert not (tmp_path / "scores").exists(), f"half-done scores after {name} at {moment}"
+    assert {run.info.status for run in runs(tmp_path)} <= {"KILLED", "RUNNING", "FINISHED"}
+    killed(start(two_machines, tmp_path, "publishing", name), name)
+    assert len(complete(tmp_path)) == 1
+    assert "Found the finished run" in finish(start(two_machines, tmp_path))
+
+    ours, theirs = table(tmp_path), table(finished)
+    assert ours["score"].tolist() == theirs["score"].tolist()
+    assert ours["clip"].tolist() == theirs["clip"].tolist()
+    assert set(ours["run_id"]) == set(complete(tmp_path))
+    resumed = next(run for run in runs(tmp_path) if "complete" in run.data.tags)
+    steps = [m.step for m in Store(tmp_path).client.get_metric_history(resumed.info.run_id, "loss")]
+    assert sorted(steps) == [0, 1, 2], "every epoch is logged once"
+    assert list((tmp_path / "runs" / "fan").glob("*/training.pt")) == []
+
+
+def test_a_finished_run_is_found_and_not_trained_again(two_machines, finished, tmp_path):
+    before = complete(finished)
+    (finished / "scores" / "fan" / "aux.csv").unlink()
+    out = finish(start(two_machines, finished))
+    assert f"Found the finished run {before[0]}" in out
+    assert complete(finished) == before
+    assert set(table(finished)["run_id"]) == set(before)
+
+
+def test_retrain_trains_anew_and_is_found_from_then_on(two_machines, finished):
+    before = complete(finished)
+    assert "Began the run" in finish(start(two_machines, finished, retrain=True))
+    new = set(complete(finished)) - set(before)
+    assert len(new) == 1
+    assert f"Found the finished run {new.pop()}" in finish(start(two_machines, finished))
+
+
+def test_the_same_run_twice_at_once_is_trained_once(two_machines, tmp_path):
+    outs = [finish(process) for process in [start(two_machines, tmp_path), start(two_machines, tmp_path)]]
+    assert sorted("Began the run" in out for out in outs) == [False, True]
+    assert len(complete(tmp_path)) == len(runs(tmp_path)) == 1
+
+
+def test_different_runs_at_once_do_not_disturb_each_other(two_machines, finished, tmp_path):
+    changed = [{}, {"seed": 1, "run_name": "other"}, {"proxy_outliers": "none", "run_name": "none"}]
+    for process in [start(two_machines, tmp_path, **parameters) for parameters in changed]:
+        finish(process)
+    assert len(complete(tmp_path)) == 3
+    assert table(tmp_path)["score"].tolist() == table(finished)["score"].tolist()
+    assert table(tmp_path, "other")["score"].tolist() != table(finished)["score"].tolist()
+
+
+def test_a_dead_process_is_seen_as_killed_by_the_next_one(two_machines, tmp_path):
+    killed(start(two_machines, tmp_path, "epoch 1", "SIGKILL"), "SIGKILL")
+    assert [run.info.status for run in runs(tmp_path)] == ["RUNNING"]
+    finish(start(two_machines, tmp_path, seed=5, run_name="next"))
+    states = {run.data.tags["run_name"]: run for run in runs(tmp_path)}
+    assert states["aux"].info.status == "KILLED"
+    assert states["aux"].data.tags["stopped"] == "the process was killed"
+    assert "complete" not in states["aux"].data.tags
+
+
+@pytest.mark.parametrize("change", ["added", "replaced", "touched", "features", "seed", "code"])
+def test_changed_data_features_and_code_are_noticed(two_machines, finished, tmp_path, change):
+    import os
+    import shutil
+
+    root, outputs = tmp_path / "data", tmp_path / "outputs"
+    shutil.copytree(two_machines, root)
+    shutil.copytree(finished, outputs, ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts", "runs"))
+    finish(start(root, outputs))
+    clips = sorted((root / "dev_data" / "fan" / "train").glob("section_00_source*"))
+    changed, found = {}, False
+    if change == "added":
+        shutil.copyfile(clips[0], clips[0].with_name("section_00_source_train_normal_0999_x.wav"))
+    elif change == "replaced":
+        assert clips[0].stat().st_size == clips[1].stat().st_size
+        shutil.copyfile(clips[1], clips[0])
+    elif change == "touched":
+        os.utime(clips[0])
+        found = True
+    elif change == "features":
+        changed = {"consistent_with_librosa": True}
+    elif change == "seed":
+        changed = {"seed": 1}
+    else:
+        store = Store(outputs)
+        store.client.set_tag(complete(outputs)[0], "code", "another")
+        found = True
+    out = finish(start(root, outputs, **changed))
+    assert ("Found the finished run" in out) == found
+    assert ("code has changed since" in out) == (change == "code")
+
+
+def test_a_failing_cell_is_recorded_and_the_run_is_neither_finished_nor_published(two_machines, tmp_path):
+    """Through papermill, with a kernel: a cell behind the training fails."""
+    import nbformat
+    import papermill
+
+    broken = nbformat.read(NOTEBOOK, as_version=4)
+    place = next(i for i, cell in enumerate(broken.cells) if "learning_curves(" in cell.source)
+    broken.cells.insert(place, nbformat.v4.new_code_cell("raise RuntimeError('a cell has failed')"))
+    nbformat.write(broken, tmp_path / "broken.ipynb")
+    parameters = TINY | {"data_root": str(two_machines), "output_root": str(tmp_path / "outputs")}
+    with warnings.catch_warnings(), pytest.raises(papermill.PapermillExecutionError, match="a cell has failed"):
+        warnings.simplefilter("ignore")
+        papermill.execute_notebook(tmp_path / "broken.ipynb", tmp_path / "out.ipynb", parameters, progress_bar=False)
+    [run] = runs(tmp_path / "outputs")
+    assert run.info.status == "FAILED"
+    assert run.data.tags["stopped"] == "RuntimeError: a cell has failed"
+    assert "complete" not in run.data.tags
+    assert not (tmp_path / "outputs" / "scores").exists()
+    assert "Going on with the unfinished run" in finish(start(two_machines, tmp_path / "outputs"))
