@@ -145,7 +145,7 @@ def valve(r: Recording) -> np.ndarray:
     sound = r.blows(opening, p["click"], 8.0, 2.0 * force)
     sound = sound + r.blows(shutting, 0.75 * p["click"], 10.0, 1.6 * force)
     flow = r.noise(p["flow"], 3 * p["flow"]) * r.about(0.35 + 0.3 * load)
-    sound = sound + flow * np.maximum(open_now, min(0.5 * r.has("leak"), 1)) + 0.06 * r.noise(150, 2500)
+    sound = sound + flow * np.maximum(open_now, min(0.5 * r.has("leak"), 1)) + 0.12 * r.noise(150, 2500)
     if stuck:  # the solenoid pulls in vain and buzzes at twice the mains frequency
         sound = sound + 0.3 * stuck * r.orders(r.rotation(100.0, 0), {k: 1 / k**0.5 for k in range(1, 20)}) * open_now
     if s := r.has("leak"):
@@ -156,7 +156,7 @@ def valve(r: Recording) -> np.ndarray:
     if s := r.has("bounce"):  # a weak spring: the piston strikes twice
         again = np.concatenate([opening, shutting]) + 0.035 * SAMPLE_RATE
         sound = sound + 3.0 * s * r.blows(again, 0.65 * p["click"], 7.0)
-    return 2.5 * sound
+    return 2.0 * sound
 
 
 @dataclass(frozen=True)
@@ -220,10 +220,10 @@ MACHINES = {
         BODIES[5:] + BODIES[:5],
     ),
     "valve": Machine(
-        valve, ("stuck", "leak", "contamination", "bounce"), (0.9, 0.9, 0.9, 1.1, 0.9, 0.9), 0.023,
+        valve, ("stuck", "leak", "contamination", "bounce"), (0.9, 0.9, 0.9, 1.1, 0.9, 0.9), 0.028,
         ("cycles", "open", "click", "flow"),
-        ((1.6, 0.35, 900, 700), (2.2, 0.50, 1300, 1000), (2.8, 0.40, 700, 500), (1.9, 0.60, 1700, 1400),
-         (2.5, 0.30, 1100, 850), (3.2, 0.45, 1500, 1200)),
+        ((1.6, 0.35, 800, 600), (2.2, 0.50, 1400, 1100), (2.8, 0.40, 550, 350), (1.9, 0.60, 2300, 1900),
+         (2.5, 0.30, 1050, 800), (3.2, 0.45, 1800, 1400)),
         BODIES,
     ),
 }  # fmt: skip

@@ -4,7 +4,7 @@ Layout, names and contents are the challenge's: seven machine types, sections 00
 ``eval_data``, train clips of normal sound only, most of the source domain and few of the target domain, test clips of
 both; evaluation test clips carry no label, which stands in ``ground_truth/`` alone. Clips are mono, 16 kHz, 16 bit::
 
-    dev_data/fan/train/section_00_source_train_normal_0000_speed_1300_load_50.wav
+    dev_data/fan/train/section_00_source_train_normal_0000_speed_106_load_50.wav
     dev_data/fan/source_test/section_00_source_test_anomaly_0003.wav
     eval_data/fan/target_test/section_03_target_test_0017.wav
     ground_truth/ground_truth_fan_section_03_target_test.csv
@@ -115,6 +115,9 @@ def _write(directory: Path, options: dict, workers: int) -> None:
     """Write the whole data set into ``directory``, what it holds last."""
     counts = {key: options[key] for key in ("train_source", "train_target", "test", "seed")}
     clips = [pair for machine_type in options["machine_types"] for pair in _named_clips(machine_type, **counts)]
+    needed, free = len(clips) * (44 + 2 * options["duration"] * SAMPLE_RATE), shutil.disk_usage(directory).free
+    if needed > free:
+        raise InputError(f"{directory.parent}: needs {needed / 1e6:.0f} MB, and the disk has {free / 1e6:.0f} MB left")
     truth: dict[str, list[str]] = {}
     for clip, name in clips:
         path = directory / name
@@ -147,7 +150,7 @@ def _complete(directory: Path, options: dict) -> bool:
     """Whether the data set is there; an :class:`InputError` if something else is."""
     try:
         found = json.loads((directory / CONTENTS).read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
         if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
             raise InputError(
                 f"{directory}: is there and is no embedded data set (no {CONTENTS}); name a new folder"
@@ -194,12 +197,12 @@ def make(
     Raises:
         InputError: an impossible option, or a folder that holds something else.
     """
-    directory = Path(directory).absolute()
+    directory = Path(directory).expanduser().resolve()
     if isinstance(machine_types, str) or not machine_types or set(machine_types) - set(MACHINE_TYPES):
         raise InputError(f"machine_types: {machine_types!r}; allowed is a list of {', '.join(MACHINE_TYPES)}")
     counts = {"train_source": train_source, "train_target": train_target, "test": test, "seed": seed}
     for name, value in counts.items():
-        least, most = (1 if name == "train_source" else 0), (2**32 if name == "seed" else 10_000)
+        least, most = (1 if name == "train_source" else 0), (2**32 - 1 if name == "seed" else 10_000)
         if not isinstance(value, int) or not least <= value <= most:
             raise InputError(f"{name}: {value!r}; allowed are whole numbers from {least} to {most}")
     if not 0.2 <= duration <= 60:
@@ -218,6 +221,9 @@ def make(
             partial = directory.with_name(f".{directory.name}.partial")
             shutil.rmtree(partial, ignore_errors=True)  # of one that was killed
             partial.mkdir()
-            _write(partial, options, workers or len(os.sched_getaffinity(0)))
-            partial.rename(directory)
+            try:
+                _write(partial, options, workers or len(os.sched_getaffinity(0)))
+                partial.rename(directory)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
     return directory

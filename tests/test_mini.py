@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -196,6 +197,21 @@ def test_a_folder_with_something_else_is_refused_and_kept(tmp_path: Path) -> Non
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 
 
+def test_a_file_in_its_place_is_refused_and_kept(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("precious")
+    with pytest.raises(InputError, match=r"no embedded data set"):
+        mini.make(tmp_path / "data", **SMALL)
+    assert (tmp_path / "data").read_text() == "precious"
+
+
+def test_a_disk_that_is_too_small_is_found_out_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = type(shutil.disk_usage(tmp_path))(total=10**9, used=10**9 - 10**5, free=10**5)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(InputError, match=r"needs \d+ MB, and the disk has 0 MB left"):
+        mini.make(tmp_path / "data", **SMALL)
+    assert not (tmp_path / "data").exists()
+
+
 def test_an_empty_folder_is_filled(tmp_path: Path, small: Path) -> None:
     (tmp_path / "data").mkdir()
     assert digests(mini.make(tmp_path / "data", **SMALL)) == digests(small)
@@ -236,7 +252,7 @@ def test_a_failure_half_way_leaves_no_data_set_and_the_next_call_makes_it(
     monkeypatch.setattr(mini, "sound", fail)
     with pytest.raises(OSError, match="no space left"):
         mini.make(tmp_path / "data", **SMALL)
-    assert not (tmp_path / "data").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {".data.lock"}
     monkeypatch.undo()
     assert digests(mini.make(tmp_path / "data", **SMALL)) == digests(small)
 
