@@ -125,3 +125,10 @@ def test_flow_batch_norm_standardises_in_training_and_remembers_for_evaluation()
 def test_flow_batch_norm_needs_two_windows_in_training():
     with pytest.raises(ValueError, match="at least 2"):
         FlowBatchNorm(4).transform(torch.zeros(1, 4))
+
+
+def test_what_masks_the_gradient_does_not_pile_up_from_pass_to_pass():
+    model = small("made")
+    for _ in range(3):
+        model.log_prob(torch.randn(8, 6), conditions(8))
+    assert not any(p._backward_hooks for p in model.parameters())

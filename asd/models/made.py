@@ -52,9 +52,7 @@ class MaskedLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, n_inputs) to (B, n_outputs)."""
-        weight = self.weight.view_as(
-            self.weight
-        )  # not the leaf itself: a copy of the module would lose the leaf's hook
+        weight = self.weight.view_as(self.weight)  # hooks on the parameter itself would pile up, pass by pass
         if weight.requires_grad:
             weight.register_hook(lambda gradient: gradient * self.mask)
         return linear(x, weight, self.bias)
