@@ -85,8 +85,9 @@ def section_batches(
         if pairwise_mixing:
             other = (clip + torch.randint(1, max(2, len(clips)), clip.shape, generator=generator)) % len(clips)
             share = torch.rand(len(clip), generator=generator)
-            mixed = mix(frames[0], clips.random_crop(other, n_frames, generator), share.to(frames[0].device))
-            frames, wanted = [mixed], [mixed_target(section[clip], section[other], share, n_sections)]
+            second = clips.random_crop(other, n_frames, generator)
+            frames = [mix(frames[0], second, share.to(second.device, non_blocking=True))]
+            wanted = [mixed_target(section[clip], section[other], share, n_sections)]
         position = epoch * len(clips) + seen
         if target is not None:
             chosen = cycled(len(target[0]), position, len(clip), seed, "target")

@@ -37,15 +37,16 @@ class Frames:
         gain = 20 * np.log10(table["rms"].to_numpy()) if normalize_waveform else np.zeros(len(table))
         mapped = [torch.from_numpy(shard.frames) for shard, _ in parts]
         start, length, part = (table[column].to_numpy() for column in ("start", "length", "part"))
-        if self.device.type == "cuda" and 2 * 2 * length.sum() * mapped[0].shape[1] < torch.cuda.mem_get_info()[0]:
+        size = 2 * length.sum() * mapped[0].shape[1]  # bytes
+        if self.device.type == "cuda" and 2 * size < torch.cuda.mem_get_info(self.device)[0]:
             mapped = [copied(mapped, part, start, length, self.device)]
             start, part = np.cumsum(length) - length, np.zeros_like(part)
-        self.mapped = mapped
-        where = mapped[0].device
-        self.start, self.length, self.part = (torch.tensor(a).to(where) for a in (start, length, part))
-        self.samples = torch.tensor(table["samples"].to_numpy())
-        self.statistics = torch.from_numpy(np.concatenate([shard.statistics_of(paths) for shard, paths in parts]))
-        self.gain = torch.from_numpy(gain).float().to(where)
+        self.parts, self.settings, self.mapped = parts, parts[0][0].settings, mapped
+        self.length, self.samples = (torch.tensor(table[column].to_numpy()) for column in ("length", "samples"))
+        self.gain = torch.from_numpy(gain)
+        where = mapped[0].device  # beside the frames, so that no crop waits for the device
+        self.start, self.period, self.part = (torch.tensor(a).to(where) for a in (start, length, part))
+        self.subtracted = self.gain.float().to(self.device)
 
     def __len__(self) -> int:
         return len(self.length)
@@ -60,8 +61,8 @@ class Frames:
         Where a clip ends, it begins anew.
         """
         where = self.start.device
-        clip, offset = clip.to(where), offset.to(where)
-        position = (offset[:, None] + torch.arange(n_frames, device=where)) % self.length[clip, None]
+        clip, offset = clip.to(where, non_blocking=True), offset.to(where, non_blocking=True)
+        position = (offset[:, None] + torch.arange(n_frames, device=where)) % self.period[clip, None]
         row = self.start[clip, None] + position
         if len(self.mapped) == 1:
             frames = self.mapped[0][row]
@@ -70,21 +71,21 @@ class Frames:
             for i in self.part[clip].unique().tolist():
                 mine = self.part[clip] == i
                 frames[mine] = self.mapped[i][row[mine]]
-        frames = frames.to(self.device, non_blocking=True)
-        return from_fixed(frames) - self.gain[clip].to(self.device)[:, None, None]
+        frames, clip = frames.to(self.device, non_blocking=True), clip.to(self.device, non_blocking=True)
+        return from_fixed(frames) - self.subtracted[clip, None, None]
 
     def random_crop(self, clip: Tensor, n_frames: int, generator: torch.Generator) -> Tensor:
         """As :meth:`crop`, at uniformly random whole frames; a clip shorter than ``n_frames`` starts anywhere."""
-        length = self.length.cpu()[clip]
+        length = self.length[clip]
         room = torch.where(length < n_frames, length, length - n_frames + 1)
         offset = (torch.rand(len(clip), generator=generator, dtype=torch.float64) * room).long()
         return self.crop(clip, offset, n_frames)
 
     def mean_std(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of every mel band over all frames, (n_mels,) each; std floored at 1e-4·max."""
-        weight = self.length.double().cpu() / self.length.sum().item()
-        mean, square = self.statistics.unbind(1)
-        gain = self.gain.double().cpu()[:, None]
+        weight, gain = self.length.double() / self.length.sum(), self.gain[:, None]
+        statistics = np.concatenate([shard.statistics_of(paths) for shard, paths in self.parts])
+        mean, square = torch.from_numpy(statistics).unbind(1)
         mean, square = mean - gain, square - 2 * gain * mean + gain.square()
         mean, square = weight @ mean, weight @ square
         std = (square - mean.square()).clamp(min=0).sqrt()

@@ -5,12 +5,10 @@ where each clip's frames lie. A shard's folder is named by what it was made from
 files), built beside its place and renamed into it, and never changed: it is right, or it is not there.
 """
 
-import errno
 import hashlib
 import json
 import os
 import shutil
-import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,9 +21,11 @@ import torch
 from filelock import FileLock
 
 from asd.errors import InputError
-from asd.features import FeatureSettings, as_float, log_mel, read_wav, to_fixed
+from asd.features import FeatureSettings, as_float, from_fixed, log_mel, read_wav, to_fixed
 
 VERSION = 1  # of the layout of a shard
+COLUMNS = {"path": str, "start": int, "length": int, "rms": float, "samples": int, "digest": str}
+LOUDEST = 127  # dB: what 16 bits hold; full scale is far below, so what is louder was never in ±1
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,11 @@ class Shard:
     frames: np.ndarray
     clips: pd.DataFrame
     statistics: np.ndarray
+
+    def frames_of(self, path: str) -> np.ndarray:
+        """The frames of one clip in dB, (frames, n_mels)."""
+        start, length = self.clips.loc[path, ["start", "length"]].astype(int)
+        return from_fixed(torch.from_numpy(self.frames[start : start + length])).numpy()
 
     def statistics_of(self, paths: pd.Series) -> np.ndarray:
         """Rows of ``statistics`` for the given clips."""
@@ -74,17 +79,35 @@ def open_shard(
         progress: called with a line of text now and then while building.
 
     Raises:
-        InputError: wav files that cannot be used (all of them are named), or a full disk.
+        InputError: wav files that cannot be used (all of them are named), or a store that cannot be written.
     """
-    root = Path(data_root).expanduser().absolute()
-    paths = clips.loc[clips["machine_type"] == machine_type, "path"].tolist()
+    root = Path(data_root).expanduser().resolve()
+    paths = sorted(clips.loc[clips["machine_type"] == machine_type, "path"])
     place = Path(folder) / settings.key / machine_type / signature(root, paths)
-    if not place.is_dir():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(place.parent / "lock"):
+    for _ in range(3):
+        try:
             if not place.is_dir():
-                build(place, root, paths, settings, lambda line: progress(f"{machine_type}: {line}"))
-    table = pd.read_csv(place / "clips.csv", index_col="path", dtype={"digest": str})
+                place.parent.mkdir(parents=True, exist_ok=True)
+                with FileLock(place.parent / "lock"):
+                    if not place.is_dir():
+                        build(place, root, paths, settings, lambda line: progress(f"{machine_type}: {line}"))
+        except OSError as error:
+            gigabytes = len(paths) * settings.frames(10) * settings.n_mels * 2 / 1e9
+            raise InputError(
+                f"{place.parent}: the log-mels cannot be written there ({error.strerror or error}); those of"
+                f" {len(paths)} clips of 10 s take {gigabytes:.1f} GB"
+            ) from error
+        try:
+            return mapped(place, machine_type, settings)
+        except (FileNotFoundError, ValueError) as error:
+            reason = error  # another process has found the wav files changed, and is taking the shard away: once more
+    raise InputError(f"{place}: damaged; remove the folder, and it is made anew ({reason})") from reason
+
+
+def mapped(place: Path, machine_type: str, settings: FeatureSettings) -> Shard:
+    """Map a shard that is there."""
+    table = pd.read_csv(place / "clips.csv", dtype=COLUMNS, keep_default_na=False, usecols=list(COLUMNS))
+    table = table.set_index("path")
     shape = (int(table["length"].sum()), settings.n_mels)
     # copy-on-write: torch wants a writable array, and nobody can write into the file
     frames = np.memmap(place / "frames.i16", dtype=np.int16, mode="c", shape=shape)
@@ -92,53 +115,57 @@ def open_shard(
 
 
 def signature(root: Path, paths: list[str]) -> str:
-    """What a shard is made from: names, sizes and modification times of the wav files (no file is opened)."""
+    """What a shard is made from: names, sizes and modification times of the wav files (no file is opened).
+
+    Raises:
+        InputError: a file that is not there.
+    """
     digest = hashlib.sha256(f"{VERSION} {root}".encode())
     for path in paths:
-        status = os.stat(f"{root}/{path}")
+        try:
+            status = os.stat(f"{root}/{path}")
+        except OSError as error:
+            raise InputError(f"{root}/{path}: cannot be read ({error.strerror})") from error
         digest.update(f"\n{path} {status.st_size} {status.st_mtime_ns}".encode())
     return digest.hexdigest()[:16]
 
 
 def build(place: Path, root: Path, paths: list[str], settings: FeatureSettings, progress: Callable) -> None:
     """Compute the frames of ``paths`` into the folder ``place``, which appears when all is done."""
-    unfinished = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}.tmp")
     for stale in place.parent.glob(".*.tmp"):  # of a killed build: we hold the lock
         shutil.rmtree(stale)
-    unfinished.mkdir()
+    unfinished = place.with_name(f".{place.name}.tmp")
     try:
-        rows, statistics = [], []
+        unfinished.mkdir()
+        # filled in place: small arrays of the threads, kept among their large ones, would tear holes into the heap
+        rows, statistics = [], np.empty((len(paths), 2, settings.n_mels))
         with (unfinished / "frames.i16").open("wb") as file:
             start = 0
             for path, frames, row in computed(root, paths, settings):
                 file.write(frames)
-                statistics.append((row.pop("mean"), row.pop("mean_square")))
+                statistics[len(rows)] = row.pop("mean"), row.pop("mean_square")
                 rows.append({"path": path, "start": start, "length": len(frames)} | row)
                 start += len(frames)
                 if len(rows) % 500 == 0:
                     progress(f"log-mels of {len(rows)} of {len(paths)} clips")
-            file.flush()
-            os.fsync(file.fileno())
         table = pd.DataFrame(rows).set_index("path")
         silent = table.index[table["rms"] == 0].tolist()
         if silent:
             warnings.warn(f"{len(silent)} clips are digital silence: {silent[:5]}", stacklevel=3)
         table.to_csv(unfinished / "clips.csv")
-        np.save(unfinished / "statistics.npy", np.array(statistics))
+        np.save(unfinished / "statistics.npy", statistics)
         (unfinished / "shard.json").write_text(json.dumps({"data_root": str(root), "features": asdict(settings)}))
+        for written in unfinished.iterdir():  # on disk before the name points to it: a power cut must not empty it
+            with written.open("rb") as file:
+                os.fsync(file.fileno())
         os.replace(unfinished, place)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        needed = len(paths) * settings.frames(10) * settings.n_mels * 2 / 1e9
-        message = f"{place.parent}: the disk is full; log-mels of {len(paths)} clips of 10 s take {needed:.1f} GB"
-        raise InputError(message) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     for other in place.parent.iterdir():  # what the same data set was before it changed
         described = other / "shard.json"
         if other != place and described.is_file() and json.loads(described.read_text())["data_root"] == str(root):
-            shutil.rmtree(other)
+            os.replace(other, unfinished)  # who opens it now finds it whole or not at all
+            shutil.rmtree(unfinished)
 
 
 def computed(root: Path, paths: list[str], settings: FeatureSettings) -> Iterator[tuple[str, np.ndarray, dict]]:
@@ -157,6 +184,8 @@ def computed(root: Path, paths: list[str], settings: FeatureSettings) -> Iterato
             return InputError(f"{root / path}: {len(samples)} samples; one frame takes {settings.n_fft}")
         waveform = as_float(samples)
         frames = log_mel(waveform, settings)
+        if (loudest := float(frames.max())) > LOUDEST:
+            return InputError(f"{root / path}: {loudest:.0f} dB in a mel band; allowed: samples in ±1, up to {LOUDEST}")
         row = {
             "mean": frames.double().mean(0).numpy(),
             "mean_square": frames.double().square().mean(0).numpy(),

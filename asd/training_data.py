@@ -1,6 +1,6 @@
 """All that a training draws from, chosen by the notebook's parameters: clips, frames, sections, proxy outliers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from asd.errors import InputError
 from asd.features import FeatureSettings
 from asd.frames import Frames
 from asd.mini import make
-from asd.parameters import FeatureParameters, Parameters, TrainingParameters
+from asd.parameters import FeatureParameters, FittingParameters, Parameters, TrainingParameters
 from asd.store import Shard, open_shard
 
+VALIDATION_BATCH = 32  # clips
 DEBUG_CLIPS = 4  # of each machine type, section, domain, split and label
 
 
@@ -74,6 +75,14 @@ class TrainingData:
     others: Frames | None
     fingerprint: dict[str, str]
 
+    def validation_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The beginnings of the held-out clips, (B, n_frames, n_mels), and the index of each one's section, (B,)."""
+        if self.validation is not None:
+            frames, section = self.validation
+            for rows in torch.arange(len(frames)).split(VALIDATION_BATCH):
+                snippets = frames.crop(rows, torch.zeros_like(rows), self.n_frames)
+                yield snippets, section[rows].to(snippets.device)
+
 
 def training_data(
     p: TrainingParameters,
@@ -105,9 +114,10 @@ def training_data(
     sections = sorted(set(mine["section"].tolist()))
     if several_sections and len(sections) == 1:
         raise InputError(f"{p.machine_type} has one section only ({sections[0]:02}); {several_sections}")
-    others = sorted(set(clips["machine_type"]) - {p.machine_type}) if other_machines else []
+    trained = set(clips.loc[clips["split"] == "train", "machine_type"])
+    others = sorted(trained - {p.machine_type}) if other_machines else []
     if other_machines and not others:
-        raise InputError(f"proxy_outliers: {p.data} has no machine type but {p.machine_type}; allowed here: 'none'")
+        raise InputError(f"proxy_outliers: {p.data} has train clips of no machine type but {p.machine_type}")
     settings = feature_settings(p)
 
     def shard_of(machine_type: str) -> Shard:
@@ -116,7 +126,7 @@ def training_data(
     shard = shard_of(p.machine_type)
     out = held_out(mine, p.validation_fraction)
     train = mine[mine["split"] == "train"]
-    target = train["domain"] == "target"
+    target, validation = train["domain"] == "target", out[train.index]
 
     def chosen(rows: pd.Series) -> tuple[Frames, Tensor] | None:
         some = train[rows]
@@ -125,12 +135,13 @@ def training_data(
         index = torch.tensor([sections.index(section) for section in some["section"]])
         return Frames([(shard, some["path"])], device, p.normalize_waveform), index
 
-    source = chosen(~target & ~out)
+    source = chosen(~target & ~validation)
     n_frames = source[0].shortest() if p.snippet_length is None else settings.frames(p.snippet_length)
     if not 0 < n_frames <= source[0].shortest():
+        least, most = (settings.n_samples(n) / settings.sample_rate for n in (1, source[0].shortest()))
         raise InputError(
-            f"snippet_length: {p.snippet_length} s make {n_frames} frames; allowed: 1 to {source[0].shortest()} frames,"
-            f" since that is the shortest train clip of {p.machine_type}"
+            f"snippet_length: {p.snippet_length} s make {n_frames} frames; allowed: {least:g} to {most:g} s (one frame"
+            f" to the shortest train clip of {p.machine_type})"
         )
     shards = {name: shard_of(name) for name in others}
     outliers = [(shards[name], others_train(clips, name)) for name in others]
@@ -142,7 +153,7 @@ def training_data(
         n_frames=n_frames,
         hop=n_frames if p.snippet_hop_size is None else settings.hops(p.snippet_hop_size),
         source=source,
-        validation=chosen(out.loc[train.index]),
+        validation=chosen(validation),
         target=chosen(target),
         others=Frames(outliers, device, p.normalize_waveform) if outliers else None,
         fingerprint={p.machine_type: shard.fingerprint(mine["path"])}
@@ -155,7 +166,7 @@ def others_train(clips: pd.DataFrame, machine_type: str) -> pd.Series:
     return clips.loc[(clips["machine_type"] == machine_type) & (clips["split"] == "train"), "path"]
 
 
-def introduce(p: TrainingParameters, settings_name: str, notebook: str) -> None:
+def introduce(p: FittingParameters, settings_name: str, notebook: str) -> None:
     """Say on what the notebook works, and what to use where its defaults are too small."""
     print(f"{p.machine_type} in {shown(p.data)}, settings: {settings_name}; results in {shown(p.outputs)}")
     if not p.embedded and settings_name == "demo":
