@@ -38,10 +38,12 @@ def noted(function: Callable, *arguments: Any, **options: Any) -> tuple[Any, lis
     return result, list(dict.fromkeys(str(one.message) for one in caught))
 
 
-def tell(notes: Iterable[str]) -> None:
-    """Print notes, one a line."""
+def tell(notes: Iterable[str]) -> list[str]:
+    """Print notes, one a line, and return them."""
+    notes = list(notes)
     for note in notes:
         print(note)
+    return notes
 
 
 def read_scores(output_root: Path | str, machine_type: str) -> Tables:

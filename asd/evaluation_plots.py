@@ -27,6 +27,12 @@ def panels(sections: Sequence[int], width: float, height: float, **options: obje
     return figure, list(axes.flat)
 
 
+def shared_legend(figure: Figure, ax: Axes) -> None:
+    """One legend for all panels, above them: that of ``ax``."""
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize="small", frameon=False)
+
+
 def intervals(cells: pd.DataFrame) -> Figure:
     """Draw the AUC of the cells of one machine type with its 95% interval: a panel a run, a group a section.
 
@@ -39,6 +45,7 @@ def intervals(cells: pd.DataFrame) -> Figure:
     rows = -(-len(names) // columns)
     size = (max(4.5, 1.0 * len(sections)) * columns, 2.8 * rows)
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, sharey=True)
+    lowest = min(0.4, cells["auc_low"].min(skipna=True)) if cells["auc_low"].notna().any() else 0.4
     for ax, name in zip(axes.flat, names, strict=False):
         some = cells[(cells["run_name"] == name) & cells["auc"].notna()]
         for shift, marker, domain in ((-0.22, "o", "source"), (0, "s", "target"), (0.22, "^", MIXED)):
@@ -48,13 +55,13 @@ def intervals(cells: pd.DataFrame) -> Figure:
             color = DOMAIN_COLORS[domain]
             ax.errorbar(x, here["auc"], bounds, fmt=marker, color=color, capsize=3, label=domain)
         ax.axhline(0.5, color="black", linewidth=1, linestyle="--")
-        ax.set(title=name, ylim=(min(0.35, np.nanmin(cells["auc_low"], initial=1)) - 0.03, 1.03), xlabel="section")
+        ax.set(title=name, ylim=(lowest - 0.03, 1.03), xlabel="section")
         ax.set_xticks(range(len(sections)), [f"{section:02}" for section in sections])
     for ax in axes[:, 0]:
         ax.set_ylabel("AUC")
     for ax in axes.flat[len(names) :]:
         ax.axis("off")
-    axes[0, 0].legend(loc="lower left", fontsize="small", ncols=3)
+    shared_legend(figure, axes[0, 0])
     return figure
 
 
@@ -112,12 +119,13 @@ def decision_thresholds(table: pd.DataFrame, limits: pd.DataFrame) -> Figure:
         train = clips[clips["split"] == "train"]["score"]
         low, high = clips["score"].min(), clips["score"].max()
         grid = np.linspace(low - 0.05 * (high - low), high + 0.05 * (high - low), 400)
-        bins = np.linspace(grid[0], grid[-1], 41)
-        ax.hist(train, bins, density=True, color="0.75", label=f"{len(train)} train clips")
+        bins = np.linspace(grid[0], grid[-1], 26)
+        ax.hist(train, bins, density=True, color="0.75", label="normal train clips")
+        peak = ax.get_ylim()[1]
+        density = np.full_like(grid, np.nan)  # drawn even so: the legend is that of the first panel
         if limit["fit"] == "gamma":
             density = stats.gamma.pdf(grid, limit["shape"], limit["location"], limit["scale"])
-            peak = ax.get_ylim()[1]
-            ax.plot(grid, np.minimum(density, 1.5 * peak), color=DENSITY_COLOR, linewidth=2, label="gamma density")
+        ax.plot(grid, np.minimum(density, 1.5 * peak), color=DENSITY_COLOR, linewidth=2, label="gamma density")
         ax.axvline(limit["threshold"], color="black", linestyle="--", linewidth=1.5, label="threshold")
         top = ax.get_ylim()[1]
         test = clips[clips["split"] == "test"].assign(label=lambda t: label_names(t["label"]))
@@ -133,7 +141,7 @@ def decision_thresholds(table: pd.DataFrame, limits: pd.DataFrame) -> Figure:
         ax.tick_params(axis="y", labelsize="x-small")
         ax.set(title=f"section {section:02}", xlabel="anomaly score", ylim=(-top * (0.1 + 0.11 * len(lanes)), top))
         ax.grid(axis="y", visible=False)
-    axes[0].legend(fontsize="x-small", loc="upper right")
+    shared_legend(figure, axes[0])
     return figure
 
 
@@ -155,16 +163,19 @@ def comparison(differences: pd.DataFrame) -> Figure:
     return figure
 
 
-def heat_map(board: pd.DataFrame, title: str = "") -> Figure:
-    """Draw a leaderboard by machine type: rows are systems, columns machine types, values in percent; grey: missing."""
-    figure, ax = plt.subplots(figsize=(2.6 + 0.85 * board.shape[1], 1.2 + 0.38 * len(board)))
-    sns.heatmap(
-        board, ax=ax, annot=True, fmt=".1f", cmap="viridis", vmin=45, vmax=100, linewidths=0.5,
-        cbar_kws={"label": "official score (%)"},
-    )  # fmt: skip
+def heat_map(values: pd.DataFrame, part: str) -> Figure:
+    """Draw official scores in percent: rows are systems, columns machine types; what is missing is grey.
+
+    Args:
+        values: what :func:`asd.leaderboard.by_machine_type` returned.
+        part: of the sections, for the title.
+    """
+    figure, ax = plt.subplots(figsize=(3 + 0.85 * values.shape[1], 1.3 + 0.4 * len(values)))
     ax.set_facecolor("0.85")
-    ax.set(xlabel="", ylabel="", title=title)
+    sns.heatmap(values, ax=ax, annot=True, fmt=".1f", cmap="viridis", vmin=50, vmax=100, linewidths=1, cbar=False)
+    ax.set(xlabel="", ylabel="")
+    ax.set_title(f"official score (%), {part} sections", fontsize="medium")
     ax.tick_params(axis="y", rotation=0)
-    ax.tick_params(axis="x", rotation=30)
+    ax.tick_params(axis="x", rotation=0)
     ax.grid(False)
     return figure

@@ -106,7 +106,7 @@ def leaderboard(tables: Tables, means: pd.DataFrame, facts: Mapping[str, RunFact
 
     Returns:
         system, method, settings, part, official score, spread (standard deviation over runs that differ in the seed,
-        NaN for a single one), source, target, mixed (harmonic means of AUC and pAUC), auc, pauc (harmonic means),
+        NaN for a single one), source, target, mixed (harmonic means of AUC and pAUC), AUC, pAUC (harmonic means),
         runs, machine types, undefined cells, test clips (labelled).
     """
     named = systems(tables, facts)
@@ -118,14 +118,14 @@ def leaderboard(tables: Tables, means: pd.DataFrame, facts: Mapping[str, RunFact
         test = test[(test["part"] == part) & test["label"].notna()]
         row = {column: 100 * by_mean["official_score"].get(mean, float("nan")) for mean, column in MEAN_COLUMNS.items()}
         harmonic = by_mean.loc["harmonic mean"]
-        row |= {"auc": 100 * harmonic["auc"], "pauc": 100 * harmonic["pauc"]}
+        row |= {"AUC": 100 * harmonic["auc"], "pAUC": 100 * harmonic["pauc"]}
         row |= {"undefined cells": harmonic["n_undefined"], "test clips": len(test)}
         row |= {"machine types": tables[name]["machine_type"].nunique(), "part": part, "system": named[name]}
         row |= {"method": tables[name]["method"].iloc[0], "settings": settings_of(tables[name], facts)}
         rows.append(row)
     each = pd.DataFrame(rows)
     groups = each.groupby(["system", "method", "settings", "part"], sort=False)
-    numbers = ["official score", "source", "target", "mixed", "auc", "pauc"]
+    numbers = ["official score", "source", "target", "mixed", "AUC", "pAUC"]
     board = groups[numbers].mean()
     board.insert(1, "spread", groups["official score"].std())
     board["runs"] = groups.size()
@@ -172,7 +172,7 @@ def normalisation_table(means: pd.DataFrame, machine_type: str) -> pd.DataFrame:
     named = some["run_name"].str.split(" | ", regex=False, expand=True).set_axis(["run", "normalisation"], axis=1)
     some = some.assign(mean=some["mean"].map(MEAN_COLUMNS), auc=100 * some["auc"]).join(named)
     wide = some.pivot(index=["part", "run", "normalisation"], columns="mean", values="auc")
-    order = some[["part", "run", "normalisation"]].drop_duplicates()
+    order = some[["part", "run", "normalisation"]].drop_duplicates().sort_values(["part", "run"], kind="stable")
     wide = wide.reindex(pd.MultiIndex.from_frame(order)).rename(columns={"official score": "both"})
     return wide.reindex(columns=["source", "target", "both", "mixed"]).rename_axis(columns="AUC (%)").round(1)
 
