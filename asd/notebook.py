@@ -15,7 +15,7 @@ from IPython.display import display
 from pydantic import ValidationError
 
 from asd.errors import InputError
-from asd.parameters import NOT_TRAINING, Parameters, TrainingParameters
+from asd.parameters import NOT_TRAINING, FittingParameters, Parameters
 from asd.settings import PROJECT
 
 MARK = "# Parameters"  # papermill puts this above the cell that it injects, and so do our parameter cells
@@ -87,7 +87,7 @@ def defaults(namespace: Mapping[str, Any]) -> dict[str, Any]:
     return assignments(cells[0]) if cells else {}
 
 
-def settings_name(parameters: TrainingParameters, notebook: str, namespace: Mapping[str, Any]) -> str:
+def settings_name(parameters: FittingParameters, notebook: str, namespace: Mapping[str, Any]) -> str:
     """``demo`` for the notebook's defaults, ``dcase2021`` for the files in ``params/dcase2021``, else ``custom``."""
     own = defaults(namespace)
     varied = NOT_TRAINING | {"seed", "sections", "run_id"}
