@@ -2,17 +2,29 @@
 # make test   everything that CI checks                     make ui     the runs in MLflow
 PYTHON ?= python3.11
 VENV ?= .venv
-MACHINES ?= fan
 export ASD_OUTPUT_ROOT ?= $(CURDIR)/outputs
 
 BIN = $(VENV)/bin
 READY = $(VENV)/ready
 NOTEBOOKS = $(sort $(wildcard notebooks/0*.ipynb))
 
-.PHONY: run test lint lab ui clean
+# make run MACHINES="fan pump" METHODS="aux maf" PARAMS=dcase2021 SEEDS="0 1 2" JOBS=4 is short for
+#   .venv/bin/snakemake --profile workflow/profiles/local --config machines="fan pump" methods="aux maf" params=dcase2021 …
+# workflow/config.yaml says what these mean; PROFILE=slurm runs the same on a cluster
+MACHINES ?= fan
+PROFILE ?= local
+SNAKEMAKE = $(BIN)/snakemake --profile workflow/profiles/$(PROFILE) --config machines="$(MACHINES)" \
+    $(if $(METHODS),methods="$(METHODS)") $(if $(PARAMS),params="$(PARAMS)") $(if $(SEEDS),seeds="$(SEEDS)") \
+    $(if $(JOBS),jobs=$(JOBS))
+
+.PHONY: run plan test test-slurm lint lab ui clean
 
 run: $(READY)
-	$(BIN)/python -m asd run $(MACHINES)
+	$(SNAKEMAKE); status=$$?; $(BIN)/python workflow/summary.py $(MACHINES); exit $$status
+
+# what `make run` would do
+plan: $(READY)
+	$(SNAKEMAKE) --dry-run
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup tests

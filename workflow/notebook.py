@@ -1,0 +1,120 @@
+"""Run one notebook with papermill: its results appear whole or not at all, and a line tells when it starts and ends.
+
+    python workflow/notebook.py notebooks/03_aux.ipynb OUT.ipynb LOG [--start TABLE] [--jobs-per-gpu N] -- -p seed 1 …
+
+A notebook whose cells have all run becomes OUT.ipynb. One that failed lies beside it as OUT.failed.ipynb, and the log ends
+with the failing cell's error.
+"""
+
+import argparse
+import csv
+import fcntl
+import os
+import re
+import shlex
+import signal
+import sys
+import threading
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TextIO
+
+import gpu
+
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def run_id(table: Path) -> str:
+    """The MLflow run that wrote a score table."""
+    with open(table, newline="") as lines:
+        return next(csv.DictReader(lines))["run_id"]
+
+
+def end_with_parent() -> None:
+    """End this process when the one that started it is gone: a killed Snakemake shall leave no notebook running."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def own(log: Path) -> TextIO:
+    """Open the log for this process alone: another one that runs the same notebook now is waited for."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    opened = open(log, "a")
+    fcntl.flock(opened, fcntl.LOCK_EX)
+    opened.truncate(0)
+    return opened
+
+
+def execute(arguments: list[str]) -> str:
+    """Run papermill; what went wrong in a line, empty if nothing did. All else is printed."""
+    from papermill.cli import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    print(shlex.join(["papermill", *arguments]), flush=True)
+    try:
+        papermill.main([*arguments, "--no-progress-bar", "--log-output"], standalone_mode=False)
+    except PapermillExecutionError as error:
+        print(f"\ncell {error.exec_count} failed:\n\n{error.source}\n")
+        print(ANSI.sub("", "\n".join(error.traceback)))
+        problem = f"{error.ename}: {ANSI.sub('', error.evalue)}"
+    except Exception as error:  # a kernel that was killed, a full disk: whatever it is, it shall end the log
+        problem = f"{type(error).__name__}: {error}"
+    else:
+        return ""
+    print(f"\n{problem}", flush=True)
+    return problem
+
+
+def main() -> int:
+    """Run the notebook that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("notebook", type=Path)
+    parser.add_argument("out", type=Path, help="executed notebook to be")
+    parser.add_argument("log", type=Path)
+    parser.add_argument("--start", type=Path, help="score table of the run to start from: sets the parameter run_id")
+    parser.add_argument("--jobs-per-gpu", type=int, default=0, help="lease a GPU of this machine, if it has any")
+    parser.epilog = "papermill's options stand behind --"
+    words = sys.argv[1:]
+    split = words.index("--") if "--" in words else len(words)
+    given = parser.parse_args(words[:split])
+    end_with_parent()
+    title, terminal = f"{given.out.parent.name} {given.out.stem}", os.fdopen(os.dup(2), "w")
+
+    def tell(line: str) -> None:
+        print(f"{time.strftime('%H:%M:%S')}  {title:<28} {line}", file=terminal, flush=True)
+
+    with own(given.log) as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        running = given.out.with_name(f".{given.out.stem}.running.ipynb")
+        failed = given.out.with_suffix(".failed.ipynb")
+        options = [*words[split + 1 :], *(["-r", "run_id", run_id(given.start)] if given.start else [])]
+        names = gpu.devices() if given.jobs_per_gpu else []
+        with gpu.lease(names, given.jobs_per_gpu) if names else nullcontext("") as device:
+            if device:
+                os.environ["CUDA_VISIBLE_DEVICES"] = device
+            tell("started" + (f" on GPU {device}" if device else ""))
+            start = time.monotonic()
+            # the kernel starts in the notebook's folder, as it does in JupyterLab
+            problem = execute([str(given.notebook), str(running), "--cwd", str(given.notebook.parent), *options])
+        seconds = f"{time.monotonic() - start:.0f} s"
+        if problem:
+            if running.exists():
+                running.replace(failed)
+            tell(f"FAILED after {seconds}: {problem.splitlines()[0][:200]}\n{'':10}see {given.log.absolute()}")
+            return 1
+        running.replace(given.out)
+        failed.unlink(missing_ok=True)
+        tell(f"finished in {seconds}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

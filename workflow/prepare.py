@@ -1,0 +1,16 @@
+"""What has to be there before notebooks run side by side: the store of runs, and the embedded data set if it is used."""
+
+import os
+import sys
+
+from asd.errors import InputError
+from asd.mini import make
+from asd.settings import default_data_root, default_output_root
+from asd.tracking import Store
+
+try:
+    if not os.environ.get("ASD_DATA_ROOT"):
+        make(default_data_root())
+    Store(default_output_root())
+except InputError as error:
+    sys.exit(f"{error}")
