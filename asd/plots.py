@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from asd.features import FeatureSettings, mel_frequencies
 
-DOMAIN_COLORS = {"source": "#3b7cb8", "target": "#f2a33a", "mixed": "#777777"}
+DOMAIN_COLORS = {"source": "#3b7cb8", "target": "#f2a33a", "mixed": "#777777", "unknown": "#bbbbbb"}
 LABEL_COLORS = {"normal": "#9ecae1", "anomalous": "#a50f15", "unknown": "#bbbbbb"}
 LABELS = {0: "normal", 1: "anomalous"}
 
@@ -79,12 +79,12 @@ def score_distributions(table: pd.DataFrame) -> Figure:
     rows = -(-len(sections) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(4 * columns, 3 * rows), squeeze=False, sharey=True)
     for ax, section in zip(axes.flat, sections, strict=False):
-        some = test[test["section"] == section]
-        order = [domain for domain in ("source", "target") if domain in set(some["domain"])]
+        some = test[test["section"] == section].replace({"domain": {"": "unknown"}})
+        order = [domain for domain in DOMAIN_COLORS if domain in set(some["domain"])]
         hues = [name for name in LABEL_COLORS if name in set(some["label"])]
         sns.stripplot(
             some, x="domain", y="score", hue="label", order=order, hue_order=hues, palette=LABEL_COLORS, ax=ax,
-            dodge=True, size=4, alpha=0.8, linewidth=0.3, edgecolor="black",
+            dodge=True, size=4, alpha=0.8, linewidth=0.3, edgecolor="black", legend="full",
         )  # fmt: skip
         ax.set(title=f"section {section:02}", xlabel="", ylabel="anomaly score")
         ax.legend(title="", fontsize="small")
