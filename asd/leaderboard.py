@@ -156,9 +156,20 @@ def published(board: pd.DataFrame) -> pd.DataFrame:
     return both.sort_values(["part", "official score"], ascending=[True, False], ignore_index=True)
 
 
-def baseline_row() -> pd.DataFrame:
-    """The official AE baseline by machine type, as a row of ``by_machine_type`` for the dev sections."""
-    return pd.DataFrame([harmonic_mean(BASELINE.to_numpy())], columns=MACHINE_TYPES, index=["AE baseline (published)"])
+def beside_baseline(board: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
+    """Our comparable systems by machine type beside the published AE baseline, dev sections, in percent.
+
+    Args:
+        board: see :func:`leaderboard`.
+        values: :func:`by_machine_type` of the dev sections.
+
+    Returns:
+        As ``values``, the baseline first; without rows if no system is comparable.
+    """
+    ours = comparable(board)
+    names = sorted(set(ours.loc[ours["part"] == "dev", "system"]))
+    baseline = pd.DataFrame([harmonic_mean(BASELINE.to_numpy())], columns=MACHINE_TYPES, index=["AE (published)"])
+    return pd.concat([baseline, values.loc[names, MACHINE_TYPES]]) if names else values.iloc[:0]
 
 
 def normalisation_table(means: pd.DataFrame, machine_type: str) -> pd.DataFrame:

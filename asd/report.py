@@ -194,6 +194,7 @@ def write_report(
         run_name = final if final in mine else next(iter(mine))
         sections.append(machine_section(machine_type, run_name, tables, limits, cells, means, data_root, settings))
     board = leaderboard.leaderboard(tables, means, facts)
+    beside = leaderboard.beside_baseline(board, leaderboard.by_machine_type(tables, means, facts, "dev"))
     parts = [
         {
             "name": part,
@@ -216,6 +217,7 @@ def write_report(
         n_runs=len(tables),
         machines=sections,
         parts=parts,
+        beside=heat_picture(beside, "dev"),
         published=grid(published, {"official score": PERCENT, "spread": PERCENT}),
         any_comparable=bool((published["whose"] == "ours").any()),
         notes=list(dict.fromkeys([*leaderboard.missing(tables), *notes])),

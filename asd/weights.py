@@ -1,6 +1,7 @@
 """Open files that torch has written, without ever running code that stands in them."""
 
 import pickle
+import struct
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,10 @@ from typing import Any
 import torch
 
 from asd.errors import InputError
+
+# what the reader of pickles stumbles over in files of another kind, a wav file for one
+NOT_OURS = (RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError, AssertionError)
+NOT_OURS += (struct.error, zipfile.BadZipFile)
 
 
 def load_weights(path: Path | str) -> Any:
@@ -22,5 +27,5 @@ def load_weights(path: Path | str) -> Any:
         raise InputError(f"{path}: there is no such file") from error
     except pickle.UnpicklingError as error:
         raise InputError(f"{path}: not opened: it holds other things than numbers and texts, code perhaps") from error
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except NOT_OURS as error:
         raise InputError(f"{path}: cannot be read: cut short, or another kind of file ({error})") from error

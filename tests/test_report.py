@@ -1,0 +1,130 @@
+"""The report is one file that needs nothing else, and says what is missing."""
+
+import base64
+import io
+import struct
+from html.parser import HTMLParser
+
+import pytest
+import soundfile
+from score_tables import report_of, run_table
+
+from asd.dataset import clips_table
+from asd.report import worst
+
+
+class Page(HTMLParser):
+    """What a page holds: attributes of its elements by tag, and its text."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.elements: dict[str, list[dict]] = {}
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.setdefault(tag, []).append(dict(attributes))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def content(uri: str, kind: str) -> bytes:
+    head, _, data = uri.partition(",")
+    assert head == f"data:{kind};base64"
+    return base64.b64decode(data, validate=True)
+
+
+@pytest.fixture(scope="module")
+def clips(two_machines):
+    clips = clips_table(two_machines)
+    return clips[clips["section"].isin([0, 2, 4])].reset_index(drop=True)
+
+
+@pytest.fixture(scope="module")
+def page(two_machines, clips, tmp_path_factory):
+    """The report of one run of both machine types; two anomalous clips of each score low, two normal ones high."""
+    table = run_table(clips, "aux", gap=2.0)
+    for machine_type, rows in table[table["split"] == "test"].groupby("machine_type"):
+        table.loc[rows.index[rows["label"] == 1][:2], "score"] = -9.0
+        table.loc[rows.index[rows["label"] == 0][:2], "score"] = 9.0
+        assert machine_type in ("fan", "valve")
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    notes = ["<script>alert(1)</script> & more"]
+    return Page(report_of({"aux": table}, two_machines, path, remarks=notes).read_text())
+
+
+def test_nothing_is_fetched_from_anywhere(page):
+    for elements in page.elements.values():
+        for attributes in elements:
+            assert attributes.get("src", "data:").startswith("data:")
+            assert attributes.get("href", "#").startswith("#")
+    assert not {"link", "script", "iframe", "object"} & set(page.elements)
+
+
+def test_the_pictures_are_pictures_with_a_text_in_their_place(page):
+    pictures = [content(image["src"], "image/png") for image in page.elements["img"]]
+    assert len(pictures) == 2 + 2 * 2 + 2 * 4  # heat maps of dev and eval; two figures and four misses a machine type
+    for picture in pictures:
+        assert picture[:8] == b"\x89PNG\r\n\x1a\n"
+        assert min(struct.unpack(">II", picture[16:24])) > 100  # width and height in pixels
+    assert all(image["alt"] for image in page.elements["img"])
+
+
+def test_the_players_hold_the_recordings_that_are_named(page, two_machines):
+    recordings = {path.read_bytes(): path.name for path in two_machines.rglob("*_test/*.wav")}
+    sounds = [content(player["src"], "audio/wav") for player in page.elements["audio"]]
+    assert len(sounds) == 8
+    for sound in sounds:
+        assert recordings[sound] in page.text
+        assert len(soundfile.read(io.BytesIO(sound))[0]) > 0
+
+
+def test_what_is_shown_is_text_and_no_markup(page):
+    assert "<script>alert(1)</script> & more" in page.text
+
+
+def test_machine_types_each_have_their_place(page):
+    assert {"machine-fan", "machine-valve"} <= {section.get("id") for section in page.elements["section"]}
+    assert len(page.elements["table"]) >= 2 + 1 + 2 * 2
+
+
+def test_without_comparable_runs_published_results_are_folded_and_said_to_be_another_matter(page):
+    assert "None of the runs above can be compared" in page.text
+    assert all("open" not in attributes for attributes in page.elements["details"])
+
+
+def test_recordings_that_are_elsewhere_are_said_to_be_missing_and_the_rest_is_shown(clips, tmp_path):
+    table = run_table(clips[clips["machine_type"] == "fan"], "aux", gap=0.0)
+    page = Page(report_of({"aux": table}, tmp_path, tmp_path / "report.html").read_text())
+    assert "Cannot be shown" in page.text and "audio" not in page.elements
+    assert len(page.elements["img"]) == 4
+
+
+def test_cells_of_one_class_and_clips_without_labels_are_no_obstacle(two_machines, clips, tmp_path):
+    table = run_table(clips[clips["machine_type"] == "fan"], "aux")
+    table = table[~((table["section"] == 2) & (table["label"] == 1))]
+    table["label"] = table["label"].mask((table["section"] > 2) & (table["split"] == "test"))
+    page = Page(report_of({"aux": table}, two_machines, tmp_path / "report.html").read_text())
+    assert "Section 02 target: AUC and pAUC are undefined" in page.text
+    assert "Section 04 source: AUC and pAUC are undefined" in page.text
+
+
+def test_the_worst_misses_are_on_the_wrong_side_of_the_threshold(clips):
+    from asd.evaluation import decided
+
+    tables, limits, _ = decided({"aux": run_table(clips[clips["machine_type"] == "fan"], "aux")}, 0.9, held_out=False)
+    table = tables["aux"].set_index("clip")
+    misses = worst(tables["aux"], limits)
+    assert misses
+    for miss in misses:
+        anomalous = miss["kind"] == "missed anomaly"
+        assert table.loc[miss["clip"], "label"] == anomalous
+        assert (miss["score"] <= miss["threshold"]) == anomalous
+
+
+def test_a_run_without_a_miss_has_none(clips):
+    table = run_table(clips[clips["machine_type"] == "fan"], "aux", gap=0.0)
+    table["score"] = table["score"] % 1 + 100 * table["label"].fillna(0).astype(float)
+    limits = table.groupby("section", as_index=False)["label"].size().assign(threshold=50.0)
+    assert worst(table.assign(decision=(table["score"] > 50).astype(int)), limits) == []
