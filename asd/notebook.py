@@ -71,13 +71,16 @@ def parameter_cells(namespace: Mapping[str, Any]) -> list[str]:
 
 
 def assignments(source: str) -> dict[str, Any]:
-    """Names and values of the literal assignments in a cell."""
+    """Names that a cell assigns to, and the values where they are literals (None where they must be computed)."""
     found = {}
     for node in ast.parse(source).body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         for target in targets:
             if isinstance(target, ast.Name):
-                found[target.id] = ast.literal_eval(node.value)
+                try:
+                    found[target.id] = ast.literal_eval(node.value)
+                except ValueError:
+                    found[target.id] = None
     return found
 
 
@@ -90,7 +93,7 @@ def defaults(namespace: Mapping[str, Any]) -> dict[str, Any]:
 def settings_name(parameters: FittingParameters, notebook: str, namespace: Mapping[str, Any]) -> str:
     """``demo`` for the notebook's defaults, ``dcase2021`` for the files in ``params/dcase2021``, else ``custom``."""
     own = defaults(namespace)
-    varied = NOT_TRAINING | {"seed", "sections", "run_id"}
+    varied = NOT_TRAINING | {"seed", "sections", "run_id", "architecture"}
     chosen = {name: value for name, value in parameters.model_dump().items() if name not in varied}
     if all(own.get(name) == value for name, value in chosen.items()):
         return "demo"

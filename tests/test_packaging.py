@@ -5,7 +5,7 @@ import re
 import tomllib
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 
-import pytest
+import nbformat
 import yaml
 from conftest import PROJECT
 from packaging.requirements import Requirement
@@ -69,12 +69,12 @@ def test_conda_installs_the_project_with_the_same_pins():
     assert by_pip["pip"] == ["--constraint constraints.txt", "--editable .[test]"]
 
 
-def imported() -> set[str]:
-    """Distributions that the package, the notebooks and the tests import."""
-    sources = [path.read_text() for folder in ("asd", "tests", "benchmarks") for path in (PROJECT / folder).rglob("*.py")]
-    for notebook in (PROJECT / "notebooks").glob("*.ipynb"):
-        cells = yaml.safe_load(notebook.read_text())["cells"]
-        sources += ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+def imported(*folders: str) -> set[str]:
+    """Distributions that the Python files and notebooks in these folders import."""
+    paths = [path for folder in folders for path in (PROJECT / folder).rglob("*.py")]
+    sources = [path.read_text() for path in paths]
+    for path in (path for folder in folders for path in (PROJECT / folder).glob("*.ipynb")):
+        sources += [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
     modules = set()
     for source in sources:
         for node in ast.walk(ast.parse(source)):
@@ -83,22 +83,16 @@ def imported() -> set[str]:
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 modules.add(node.module.partition(".")[0])
     known = packages_distributions()
-    return {canonicalize_name(known[module][0]) for module in modules if module in known}
+    # some modules come in several distributions: the one named alike is meant
+    return {
+        canonicalize_name(module if module in known[module] else known[module][0]) for module in modules & set(known)
+    }
 
 
 def test_every_direct_dependency_is_used():
-    assert set.union(*DIRECT.values()) - imported() - COMMANDS == set()
+    used = imported("asd", "notebooks", "tests", "benchmarks", "workflow")
+    assert set.union(*DIRECT.values()) - used - COMMANDS == set()
 
 
-@pytest.mark.parametrize("folder", ["asd"])
-def test_every_import_of_the_package_is_a_direct_dependency(folder):
-    modules = set()
-    for path in (PROJECT / folder).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                modules |= {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                modules.add(node.module.partition(".")[0])
-    known = packages_distributions()
-    used = {canonicalize_name(known[module][0]) for module in modules if module in known}
-    assert used - {"asd"} <= DIRECT["run"]
+def test_every_import_of_package_and_notebooks_is_a_direct_dependency():
+    assert imported("asd", "notebooks") - {"asd"} - DIRECT["run"] == set()
