@@ -149,7 +149,7 @@ def combine(
     """The ensemble of the named runs for every machine type that has them (see :func:`asd.ensembles.ensemble`).
 
     Args:
-        tables: of all runs.
+        tables: of all runs; an ensemble among them is not taken.
         members: run names, or run names for each domain; empty: all runs that have scored the same clips.
         held_out: whether z-scores are made from held-out train clips.
 
@@ -159,6 +159,7 @@ def combine(
     Raises:
         InputError: a name that no run has, or named runs of different clips.
     """
+    tables = {name: table for name, table in tables.items() if name != ENSEMBLE}
     named = {n for names in members.values() for n in names} if isinstance(members, Mapping) else set(members)
     if unknown := sorted(named - set(tables)):
         raise InputError(f"ensemble: there is no run {unknown[0]!r}; allowed: {', '.join(sorted(tables))}")

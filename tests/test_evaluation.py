@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 from score_tables import run_table, write_scores
 
 from asd.dataset import clips_table
@@ -18,6 +19,7 @@ from asd.evaluation import (
     with_labels,
     without_debug_runs,
 )
+from asd.parameters import EvaluationParameters
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +107,13 @@ def test_an_ensemble_may_take_other_runs_in_each_domain(clips):
         pd.testing.assert_series_equal(left, right)
 
 
+def test_an_ensemble_never_takes_itself(clips):
+    tables = {name: run_table(clips, name, seed) for seed, name in enumerate(("a", "b"))}
+    once, _ = combine(tables, [], held_out=False)
+    again, _ = combine(tables | {"ensemble": once}, [], held_out=False)
+    pd.testing.assert_frame_equal(again, once)
+
+
 def test_an_ensemble_names_what_it_lacks(clips):
     fan, valve = (clips[clips["machine_type"] == name] for name in ("fan", "valve"))
     tables = {"a": run_table(clips, "a"), "b": run_table(fan, "b", 1)}
@@ -146,3 +155,38 @@ def test_the_best_run_is_compared_with_each_other_one(clips):
     shorter = mine | {"bad": bad.drop(bad.index[bad["split"] == "test"][0])}
     _, notes = compare_with_best(shorter, means, 100, 0)
     assert "same labelled test clips" in notes[0]
+
+
+GIVEN = {
+    "machine_type": "fan", "data_root": "", "output_root": "", "percentile": 0.9, "held_out": False, "ensemble": [],
+    "resamples": 1000, "submission_run": "", "submission_label": "Doe_1", "authors": ["Doe, Jane, Institute"],
+    "sample_rate": 16000, "n_fft": 1024, "hop_length": 512, "n_mels": 128, "consistent_with_librosa": False, "seed": 0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("ensemble", [[], ["aux", "maf_1"], {"source": ["aux"], "target": ["ccsa", "maf"]}])
+def test_an_ensemble_is_a_list_or_one_for_each_domain(ensemble):
+    assert EvaluationParameters(**(GIVEN | {"ensemble": ensemble})).ensemble == ensemble
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"percentile": 1.0},
+        {"percentile": 90},
+        {"held_out": "yes"},
+        {"ensemble": {"source": ["aux"]}},
+        {"ensemble": {"source": ["aux"], "target": []}},
+        {"ensemble": "aux"},
+        {"resamples": 10},
+        {"submission_label": "../elsewhere"},
+        {"authors": []},
+        {"authors": ["Jane Doe"]},
+        {"seed": -1},
+        {"epochs": 3},
+    ],
+    ids=str,
+)
+def test_impossible_parameters_are_refused(wrong):
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        EvaluationParameters(**(GIVEN | wrong))
