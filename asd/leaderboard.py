@@ -136,11 +136,12 @@ def leaderboard(tables: Tables, means: pd.DataFrame, facts: Mapping[str, RunFact
 
 
 def by_machine_type(tables: Tables, means: pd.DataFrame, facts: Mapping[str, RunFacts], part: str) -> pd.DataFrame:
-    """Official score of each system (rows) on each machine type (columns) in percent, mean over seeds."""
+    """Official score of each system (rows) on each machine type (columns) in percent, mean over seeds; best first."""
     named = systems(tables, facts)
     some = means[(means["part"] == part) & (means["mean"] == "harmonic mean") & (means["machine_type"] != ALL_MACHINES)]
     some = some.assign(system=some["run_name"].map(named), score=100 * some["official_score"]).dropna(subset="score")
-    return some.pivot_table(index="system", columns="machine_type", values="score", aggfunc="mean")
+    values = some.pivot_table(index="system", columns="machine_type", values="score", aggfunc="mean")
+    return values.loc[values.mean(axis=1).sort_values(ascending=False).index]
 
 
 def comparable(board: pd.DataFrame) -> pd.DataFrame:
