@@ -87,7 +87,8 @@ def roc_curves(table: pd.DataFrame, results: pd.DataFrame) -> Figure:
         if ax.get_legend_handles_labels()[1]:
             ax.legend(title="AUC", fontsize="small", title_fontsize="small", loc="lower right")
         else:
-            ax.text(0.5, 0.4, "needs normal and\nanomalous test clips", ha="center", fontsize="small")
+            text = "needs normal and\nanomalous test clips"
+            ax.text(0.5, 0.3, text, ha="center", fontsize="small", backgroundcolor="white")
     figure.supxlabel("false positive rate", fontsize="medium")
     figure.supylabel("true positive rate", fontsize="medium")
     return figure

@@ -51,7 +51,7 @@ def grid(frame: pd.DataFrame, texts: Mapping[str, Any]) -> dict[str, Any]:
         return texts[column](value) if column in texts else str(value)
 
     rows = [[cell(column, value) for column, value in zip(frame, row, strict=True)] for row in frame.to_numpy(object)]
-    numeric = [pd.api.types.is_numeric_dtype(frame[column]) or "(" in str(frame[column].max()) for column in frame]
+    numeric = [pd.api.types.is_numeric_dtype(frame[column]) or "interval" in column for column in frame]
     return {"columns": list(frame), "numeric": numeric, "rows": rows}
 
 
