@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from asd.settings import default_data_root, default_output_root
 
+ARCHITECTURES = ("ae", "made", "maf")  # of asd.models.density, which nothing light imports
 NOT_TRAINING = {"machine_type", "data_root", "output_root", "run_name", "device", "retrain"}
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
@@ -166,6 +167,42 @@ class CcsaParameters(FittingParameters):
         if re.fullmatch("([0-9a-f]{32})?", value) is None:
             raise ValueError("allowed: the 32 hexadecimal digits that 03_aux prints as its last result, or nothing")
         return value
+
+
+class DensityParameters(TrainingParameters):
+    """05_density."""
+
+    architecture: str
+    n_gaussians: Count
+    hidden_size: Count | None
+    hidden_dims: Count | None
+    snippet_length: Positive
+    snippet_hop_size: Positive
+    proxy_outliers: Literal["none", "other_sections", "other_sections_and_machines"]
+    margin: NotNegative
+
+    @field_validator("architecture")
+    @classmethod
+    def _in_any_case(cls, value: str) -> str:
+        if value.lower() not in ARCHITECTURES:
+            raise ValueError("allowed: 'AE', 'MADE' and 'MAF', in any case")
+        return value.lower()
+
+    @model_validator(mode="after")
+    def _mixtures_of_densities(self) -> "DensityParameters":
+        if self.architecture == "ae" and self.n_gaussians > 1:
+            raise ValueError(
+                f"n_gaussians {self.n_gaussians}: the AE has none; allowed: 1, or architecture MADE or MAF"
+            )
+        return self
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The architecture's arguments; those left empty are its own defaults."""
+        given = {"hidden_size": self.hidden_size, "hidden_dims": self.hidden_dims}
+        if self.architecture != "ae":
+            given["n_gaussians"] = self.n_gaussians
+        return {name: value for name, value in given.items() if value is not None}
 
 
 class EvaluationParameters(FeatureParameters):

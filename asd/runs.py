@@ -98,6 +98,11 @@ class Run:
         if not self.finished:
             self.store.client.log_figure(self.run_id, figure, f"figures/{name}.png")
 
+    def log_csv(self, table: pd.DataFrame, name: str) -> None:
+        """Keep a table with the run; a finished run keeps those that it has."""
+        if not self.finished:
+            self.store.client.log_text(self.run_id, table.to_csv(index=False), f"{name}.csv")
+
     def complete(self) -> None:
         """Declare the run finished, with the tag ``complete`` last, and publish its score table."""
         if not self.finished:
