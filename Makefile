@@ -17,7 +17,7 @@ SNAKEMAKE = $(BIN)/snakemake --profile workflow/profiles/$(PROFILE) --config mac
     $(if $(METHODS),methods="$(METHODS)") $(if $(PARAMS),params="$(PARAMS)") $(if $(SEEDS),seeds="$(SEEDS)") \
     $(if $(JOBS),jobs=$(JOBS))
 
-.PHONY: run plan test test-slurm lint lab ui clean
+.PHONY: run plan test test-browser test-slurm lint lab ui clean
 
 run: $(READY)
 	$(SNAKEMAKE); status=$$?; $(BIN)/python workflow/summary.py $(MACHINES); exit $$status
@@ -30,6 +30,10 @@ test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup tests
 	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
 	    ASD_OUTPUT_ROOT="$$scratch" $(BIN)/python -m pytest -q --nbval-lax -p no:cacheprovider $(NOTEBOOKS)
+
+# the report in a real browser; as root it installs Debian's Chromium where it is missing
+test-browser: $(READY)
+	$(BIN)/python -m pytest -q tests/browser/open_report.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

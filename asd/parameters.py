@@ -102,6 +102,10 @@ class FittingParameters(Parameters):
             )
         return self
 
+    def name(self, method: str) -> str:
+        """The run's name: the method's where none is given; a try-out does not take the place of a real run."""
+        return self.run_name or (f"{method}-debug" if self.debug else method)
+
     @property
     def schedule(self) -> dict[str, float]:
         """The arguments of :class:`asd.training.Optimisation`; one epoch to check a set-up with ``debug``."""

@@ -160,12 +160,30 @@ def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, h
         torch.save(state, temporary)
 
 
-def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Epoch]:
+def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> list[Epoch]:
     """Read what :func:`save_state` wrote, and return the epochs so far."""
     state = load_weights(path)
     try:
         model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+        if optimizer is not None:
+            optimizer.load_state_dict(state["optimizer"])
         return [Epoch(*epoch) for epoch in state["history"]]
     except (RuntimeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: the state of another training ({error}); delete it to begin anew") from error
+
+
+def restore(path: Path, model: nn.Module, optimisation: Optimisation) -> list[Epoch]:
+    """Bring ``model`` to the end of its training, whatever has been done with it since, and return all epochs.
+
+    So a cell that scores depends on the training alone, and not on the order in which cells were run.
+
+    Raises:
+        InputError: the training is not at its end.
+    """
+    history = load_state(path, model) if path.is_file() else []
+    if len(history) < optimisation.max_epochs:
+        raise InputError(
+            f"the training stands at epoch {len(history)} of {optimisation.max_epochs}; run its cell before this one"
+        )
+    model.eval()
+    return history

@@ -1,13 +1,17 @@
 """The life of a run, for real: processes that are killed at every moment, that meet, that find others' work."""
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
 import warnings
 from pathlib import Path
 
+import nbformat
 import pandas as pd
+import papermill
 import pytest
 from conftest import PROJECT
 
@@ -22,12 +26,14 @@ TINY = {
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin", "MPLBACKEND": "agg"}
 
 
-def start(root: Path, outputs: Path, moment: str = "never", name: str = "SIGKILL", **changed) -> subprocess.Popen:
-    """Run 03_aux in a process of its own."""
+def start(
+    root: Path, outputs: Path, moment: str = "never", name: str = "SIGKILL", notebook: Path = NOTEBOOK, **changed
+) -> subprocess.Popen:
+    """Run a notebook in a process of its own."""
     parameters = TINY | {"data_root": str(root), "output_root": str(outputs)} | changed
     command = [sys.executable, str(Path(__file__).with_name("notebook_process.py"))]
     return subprocess.Popen(
-        [*command, str(NOTEBOOK), json.dumps(parameters), moment, name],
+        [*command, str(notebook), json.dumps(parameters), moment, name],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT | {"HOME": str(outputs)},
     )  # fmt: skip
 
@@ -131,9 +137,6 @@ def test_a_dead_process_is_seen_as_killed_by_the_next_one(two_machines, tmp_path
 
 @pytest.mark.parametrize("change", ["added", "replaced", "touched", "features", "seed", "code"])
 def test_changed_data_features_and_code_are_noticed(two_machines, finished, tmp_path, change):
-    import os
-    import shutil
-
     root, outputs = tmp_path / "data", tmp_path / "outputs"
     shutil.copytree(two_machines, root)
     shutil.copytree(finished, outputs, ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts", "runs"))
@@ -163,9 +166,6 @@ def test_changed_data_features_and_code_are_noticed(two_machines, finished, tmp_
 
 def test_a_failing_cell_is_recorded_and_the_run_is_neither_finished_nor_published(two_machines, tmp_path):
     """Through papermill, with a kernel: a cell behind the training fails."""
-    import nbformat
-    import papermill
-
     broken = nbformat.read(NOTEBOOK, as_version=4)
     place = next(i for i, cell in enumerate(broken.cells) if "learning_curves(" in cell.source)
     broken.cells.insert(place, nbformat.v4.new_code_cell("raise RuntimeError('a cell has failed')"))
@@ -180,3 +180,33 @@ def test_a_failing_cell_is_recorded_and_the_run_is_neither_finished_nor_publishe
     assert "complete" not in run.data.tags
     assert not (tmp_path / "outputs" / "scores").exists()
     assert "Going on with the unfinished run" in finish(start(two_machines, tmp_path / "outputs"))
+
+
+def test_running_cells_again_in_any_order_does_no_harm(two_machines, finished, tmp_path):
+    """In a kernel, as in JupyterLab: every cell twice in order, then all of them backwards."""
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    own = next(cell for cell in cells if "parameters" in cell.metadata.get("tags", []))
+    parameters = TINY | {"data_root": str(two_machines), "output_root": str(tmp_path)}
+    own.source += "\n" + "\n".join(f"{name} = {value!r}" for name, value in parameters.items())
+    twice = [cell for cell in cells for _ in range(2)]
+    notebook.cells = [nbformat.v4.new_code_cell(cell.source) for cell in [*twice, *reversed(cells)]]
+    NotebookClient(notebook, timeout=300).execute()
+    assert len(runs(tmp_path)) == len(complete(tmp_path)) == 1
+    assert table(tmp_path)["score"].tolist() == table(finished)["score"].tolist()
+
+
+def test_scoring_an_untrained_model_out_of_order_is_refused(two_machines, tmp_path):
+    """The cell that makes the model, run again behind the training, must not lead to an untrained model's scores."""
+    code = [cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.cell_type == "code"]
+    training, scoring = (
+        next(i for i, cell in enumerate(code) if text in cell.source) for text in ("in fit(", "score_table(detector")
+    )
+    notebook = nbformat.v4.new_notebook(cells=code[:training] + code[training + 1 : scoring + 1])
+    code[scoring].source = "optimisation = Optimisation(**p.schedule)\n" + code[scoring].source
+    nbformat.write(notebook, tmp_path / "untrained.ipynb")
+    process = start(two_machines, tmp_path, notebook=tmp_path / "untrained.ipynb")
+    assert "the training stands at epoch 0 of 3" in process.communicate(timeout=300)[1]
+    assert complete(tmp_path) == []

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from asd.errors import InputError
-from asd.training import NonFiniteLossError, Optimisation, fit
+from asd.training import NonFiniteLossError, Optimisation, fit, restore
 
 SCHEDULE = Optimisation(
     max_epochs=4, learning_rate=0.1, min_learning_rate=0.01, rampdown_start=1, rampdown_length=2, weight_decay=0.0
@@ -120,3 +120,21 @@ def test_an_estimate_comes_after_a_few_steps_and_a_line_every_epoch():
     list(fit(network(), lambda e: line(e, 10), objective, SCHEDULE, steps=10, progress=lines.append))
     assert lines[0].startswith("10 steps × 4 epochs, about ")
     assert [text.partition(":")[0] for text in lines[1:]] == [f"epoch {i} of 4" for i in (1, 2, 3, 4)]
+
+
+def test_a_model_is_brought_back_to_the_end_of_its_training(tmp_path):
+    trained = network()
+    epochs = list(fit(trained, line, objective, SCHEDULE, steps=3, resume=tmp_path / "state"))
+    other = network(seed=1)
+    assert restore(tmp_path / "state", other, SCHEDULE) == epochs
+    for ours, theirs in zip(other.state_dict().values(), trained.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("epochs", [0, 2])
+def test_a_model_that_is_not_trained_to_the_end_is_not_taken_for_one_that_is(tmp_path, epochs):
+    for epoch in fit(network(), line, objective, SCHEDULE, steps=3, resume=tmp_path / "state") if epochs else ():
+        if epoch.number + 1 == epochs:
+            break
+    with pytest.raises(InputError, match=f"stands at epoch {epochs} of 4"):
+        restore(tmp_path / "state", network(), SCHEDULE)
