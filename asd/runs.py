@@ -186,6 +186,7 @@ def open_run(output_root: Path, tags: dict[str, str], identity: dict[str, Any], 
     if finished and not retrain:
         run.run_id, run.finished = finished[0].info.run_id, True
         publish(run)
+        shutil.rmtree(run.folder, ignore_errors=True)  # if it was killed at the very end
         let_go(run)
         changed = (
             "" if finished[0].data.tags.get("code") == code_digest() else " (the package's code has changed since)"
