@@ -35,6 +35,12 @@ test: lint
 test-browser: $(READY)
 	$(BIN)/python -m pytest -q tests/browser/open_report.py
 
+# the graph on a real Slurm of one node; as root it installs Debian's packages where they are missing
+test-slurm: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	    --requirement workflow/profiles/slurm/requirements.txt
+	$(BIN)/python tests/slurm.py
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -2,8 +2,8 @@
 
     python workflow/notebook.py notebooks/03_aux.ipynb OUT.ipynb LOG [--start TABLE] [--jobs-per-gpu N] -- -p seed 1 …
 
-A notebook whose cells have all run becomes OUT.ipynb. One that failed lies beside it as OUT.failed.ipynb, and the log ends
-with the failing cell's error.
+A notebook whose cells have all run becomes OUT.ipynb. One that failed lies beside it as OUT.failed.ipynb, and the log
+ends with the failing cell's error.
 """
 
 import argparse
@@ -16,9 +16,9 @@ import signal
 import sys
 import threading
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TextIO
 
 import gpu
 
@@ -43,13 +43,13 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def own(log: Path) -> TextIO:
-    """Open the log for this process alone: another one that runs the same notebook now is waited for."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    opened = open(log, "a")
-    fcntl.flock(opened, fcntl.LOCK_EX)
-    opened.truncate(0)
-    return opened
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Wait until no other process makes this file: one whose Snakemake was killed may still run on a cluster."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_name(f".{path.stem}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def execute(arguments: list[str]) -> str:
@@ -90,7 +90,7 @@ def main() -> int:
     def tell(line: str) -> None:
         print(f"{time.strftime('%H:%M:%S')}  {title:<28} {line}", file=terminal, flush=True)
 
-    with own(given.log) as log:
+    with alone(given.out), open(given.log, "w") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         running = given.out.with_name(f".{given.out.stem}.running.ipynb")
@@ -100,6 +100,7 @@ def main() -> int:
         with gpu.lease(names, given.jobs_per_gpu) if names else nullcontext("") as device:
             if device:
                 os.environ["CUDA_VISIBLE_DEVICES"] = device
+            print(f"CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', '')}", flush=True)
             tell("started" + (f" on GPU {device}" if device else ""))
             start = time.monotonic()
             # the kernel starts in the notebook's folder, as it does in JupyterLab

@@ -1,4 +1,4 @@
-"""What has to be there before notebooks run side by side: the store of runs, and the embedded data set if it is used."""
+"""What must be there before notebooks run side by side: the store of runs, and the embedded data set if used."""
 
 import os
 import sys

@@ -1,6 +1,6 @@
 """What has come of the graph: a table of results, what failed, and where to find the rest.
 
-    python workflow/summary.py fan pump
+python workflow/summary.py fan pump
 """
 
 import sys
