@@ -28,18 +28,41 @@ def plane(ax: Axes, points: ArrayLike, section: ArrayLike, domain: str, seen: bo
         ax.scatter(*mine.T, marker=MARKERS[i % len(MARKERS)], facecolor=face, edgecolor=edge, **look)
 
 
-def pair_histograms(distances: Mapping[str, pd.DataFrame], margin: float) -> Figure:
-    """Draw distances of same- and different-section pairs, a panel for each table; the line is the margin."""
-    figure, axes = plt.subplots(1, len(distances), figsize=(4.2 * len(distances), 3), sharex=True, squeeze=False)
-    for ax, (title, table) in zip(axes[0], distances.items(), strict=True):
-        sns.histplot(
-            table, x="distance", hue="pair", hue_order=PAIRS, palette=PAIR_COLORS, bins=30, stat="density",
-            common_norm=False, element="step", ax=ax, legend=ax is axes[0, 0],
-        )  # fmt: skip
-        ax.axvline(margin, color="black", linestyle="--", linewidth=1)
-        ax.annotate(" margin", (margin, 0.97), xycoords=("data", "axes fraction"), va="top", fontsize="small")
-        ax.set(title=title, xlabel="distance of two embeddings", ylabel="density of pairs")
-        ax.set_xlim(left=0)
+def plane_legend(ax: Axes, unseen: bool) -> None:
+    """Say beside a plane what colours and hollow points mean."""
+    looks = {"source": ("source", True), "target": ("target, trained on", True), "unseen": ("target, unseen", False)}
+    for name, (label, seen) in looks.items():
+        if name != "unseen" or unseen:
+            color = DOMAIN_COLORS["source" if name == "source" else "target"]
+            face, edge = (color, "black") if seen else ("none", color)
+            ax.scatter([], [], facecolor=face, edgecolor=edge, s=40, label=label)
+    ax.legend(title="a shape for each section", loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
+
+
+def pair_histograms(distances: Mapping[str, Mapping[str, pd.DataFrame]], margin: float) -> Figure:
+    """Draw distances of same- and different-section pairs; the line is the margin.
+
+    Args:
+        distances: rows of the figure by name, each with its panels' tables (:func:`asd.adaptation.pair_distances`).
+        margin: CCSA's.
+    """
+    rows, columns = len(distances), max(len(tables) for tables in distances.values())
+    figure, axes = plt.subplots(rows, columns, figsize=(3.9 * columns + 1.6, 2.6 * rows), sharex=True, squeeze=False)
+    top = max(table["distance"].max() for tables in distances.values() for table in tables.values())
+    for row, (when, tables) in zip(axes, distances.items(), strict=True):
+        for ax, (clips, table) in zip(row, tables.items(), strict=False):
+            last = ax is axes[0, len(tables) - 1]
+            sns.histplot(
+                table, x="distance", hue="pair", hue_order=PAIRS, palette=PAIR_COLORS, bins=40, binrange=(0, top),
+                stat="density", common_norm=False, element="step", ax=ax, legend=last,
+            )  # fmt: skip
+            if last:
+                sns.move_legend(ax, "upper left", bbox_to_anchor=(1, 1), title="pairs of", fontsize="small")
+            ax.axvline(margin, color="black", linestyle="--", linewidth=1)
+            ax.annotate("margin ", (margin, 0.96), xycoords=("data", "axes fraction"), ha="right", va="top", fontsize=9)
+            ax.set(
+                title=f"{when}: target clips {clips}", xlabel="distance of two embeddings", ylabel="density of pairs"
+            )
     return figure
 
 
@@ -53,13 +76,14 @@ def training_curves(history: pd.DataFrame) -> Figure:
         "norm of the gradient at the embedding": pulls,
     }
     for ax, (title, names) in zip(axes, panels.items(), strict=True):
-        for name, style in zip(names, ("-", "--", ":", "-."), strict=False):
+        there = [name for name in names if name in history]  # without held-out clips there is no validation
+        for name, style in zip(there, ("-", "--", ":", "-."), strict=False):
             label = name.removeprefix("gradient_").replace("_", " ")
             ax.plot(history["epoch"] + 1, history[name], style, marker=".", label=label)
         ax.set(xlabel="epoch", title=title)
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(0, 1.4 * ax.get_ylim()[1])  # room for the legend
         ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.legend(fontsize="small")
+        ax.legend(loc="upper right", ncols=2, fontsize="small")
     return figure
 
 
@@ -80,5 +104,5 @@ def before_and_after(before: pd.DataFrame, after: pd.DataFrame) -> Figure:
         means = f"{some['auc_before'].mean():.3f} → {some['auc_after'].mean():.3f}"
         ax.set_xticks(x, some["section"].map("{:02}".format))
         ax.set(title=f"{domain}: mean {means}", xlabel="section", ylabel="AUC", xlim=(-0.5, len(some) - 0.5))
-        ax.legend(loc="lower right")
+    axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure

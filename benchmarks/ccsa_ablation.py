@@ -149,6 +149,10 @@ def spread(values: pd.Series) -> str:
     return f"{values.mean():+.3f} ± {values.std():.3f}"
 
 
+def above_zero(values: pd.Series) -> str:
+    return f"{(values > 0).sum()} of {values.count()}"
+
+
 def tables(cells: pd.DataFrame, courses: pd.DataFrame) -> None:
     """Print the AUC by variant, paired differences, the course of the terms, and the distances."""
     order = [START, *VARIANTS]
@@ -170,7 +174,8 @@ def tables(cells: pd.DataFrame, courses: pd.DataFrame) -> None:
     print("\npaired differences of the mean AUC: mean ± standard deviation over seeds")
     print(gains.groupby(["domain", "machine_type"]).agg(spread).T.stack("machine_type", future_stack=True).to_string())
     print("\nthe same over all machine types and seeds (standard deviation over all pairs), and how many are above 0")
-    print(gains.groupby("domain").agg([spread, lambda g: f"{(g > 0).sum()}/{g.count()}"]).T.to_string())
+    together = gains.groupby("domain").agg([spread, above_zero])
+    print(together.T.unstack().to_string(header=True))
     print("\ncourse of the terms, mean over machine types and seeds")
     shown = courses.groupby(["variant", "epoch"])[[name for name in COURSE if name != "epoch"]].mean()
     print(shown.map(lambda value: f"{value:.3g}").to_string())
