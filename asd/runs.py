@@ -71,7 +71,7 @@ class Run:
         self.lock = lock_of(output_root, tags)
         self.folder = Path(self.lock.lock_file).with_suffix("")
         self.resume = self.folder / "training.pt"
-        self.run_id, self.finished, self.logged_epochs = "", False, 0
+        self.run_id, self.finished, self.ended, self.logged_epochs = "", False, False, 0
 
     def log_epoch(self, epoch: Epoch) -> None:
         """Log an epoch's means, learning rate and seconds, unless they were logged before the run was resumed."""
@@ -114,8 +114,9 @@ class Run:
             let_go(self)
 
     def end(self, status: str, reason: str) -> None:
-        """Record that work has stopped before the run was complete; a later call goes on with it."""
-        if not self.finished:
+        """Record that work has stopped before the run was complete, and why; a later call goes on with it."""
+        if not self.finished and not self.ended:
+            self.ended = True  # the end of the process does not hide the cell that failed before
             self.store.client.set_tag(self.run_id, "stopped", reason)
             self.store.client.set_terminated(self.run_id, status)
 
