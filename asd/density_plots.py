@@ -32,14 +32,25 @@ def plane(ax: Axes, density: nn.Module, title: str, reach: float = 3.0, steps: i
     return float(values.sum()) * (2 * reach / (steps - 1)) ** 2
 
 
+def tame(ax: Axes, scores: ArrayLike) -> None:
+    """Give the axis of scores a logarithmic end where few high ones would squash all the others."""
+    low, middle, most, high = np.quantile(scores, [0, 0.5, 0.75, 1])
+    if high - middle > 20 * (middle - low):
+        if low > 0:
+            ax.set_yscale("log")
+        else:
+            ax.set_yscale("symlog", linthresh=max(-low, abs(most)))
+        ax.set_ylim(min(low / 1.5, 1.5 * low), 3 * high)
+
+
 def log_prob_histogram(log_prob: Mapping[str, ArrayLike]) -> Figure:
     """Draw distributions of log p per dimension: ``normal``, ``anomalous``, and others as dashed lines.
 
-    The axis reaches as far as nearly all of the normal and anomalous ones; what lies beyond is counted at its end.
+    The axis leaves room for three times the width of the normal ones; what lies beyond is counted at its left edge.
     """
-    ours = np.concatenate([np.asarray(values) for name, values in log_prob.items() if name in LABEL_COLORS])
-    low, high = np.quantile(ours, [0.01, 0.999])
-    low, high = low - 0.5 * (high - low), high + 0.05 * (high - low)
+    clips = [name for name in log_prob if name in LABEL_COLORS]
+    low, high = np.quantile(log_prob[clips[0]], [0.02, 0.999])
+    low, high = low - 3 * (high - low), high + 0.2 * (high - low)
     figure, ax = plt.subplots(figsize=(8, 3.5))
     styles = iter(OUTLIER_STYLES)
     for name, values in log_prob.items():
@@ -49,11 +60,8 @@ def log_prob_histogram(log_prob: Mapping[str, ArrayLike]) -> Figure:
             fill=tested, alpha=0.4 if tested else 1, color=LABEL_COLORS.get(name, OUTLIER_COLOR), linewidth=1.5,
             linestyle="-" if tested else next(styles), label=name,
         )  # fmt: skip
-    ax.set(
-        xlabel="log p per dimension of a window (what is less likely stands at the left edge)",
-        ylabel="density",
-        xlim=(low, high),
-    )
+    ax.set(xlabel="log p per dimension (what is less likely stands at the left edge)", ylabel="density of windows")
+    ax.set_xlim(low, high)
     ax.legend(loc="upper left")
     return figure
 
@@ -63,27 +71,26 @@ def improbable(
 ) -> Figure:
     """Draw clips side by side: the log-mels, each bin's −log p, and the score over time. The same scale for all.
 
+    The first clip is the normal one: bins get the brightest colour from twice the most improbable of its own on.
+
     Args:
         clips: title → frames (N, n_mels) in dB, :func:`asd.scoring.bin_scores`, :func:`asd.scoring.window_scores`.
         settings: how the frames were computed.
         n_frames, hop: length of a window and the step between two, in frames.
     """
-    figure, axes = plt.subplots(3, len(clips), figsize=(6 * len(clips), 8), squeeze=False, sharex="col")
-    low, high = np.quantile(np.concatenate([np.ravel(bins) for _, bins, _ in clips.values()]), [0.02, 0.985])
+    figure, axes = plt.subplots(3, len(clips), figsize=(6 * len(clips), 8), squeeze=False, sharex="col", sharey="row")
     levels = np.quantile(np.concatenate([np.ravel(frames) for frames, _, _ in clips.values()]), [0.005, 1])
-    highest = max(float(np.max(scores)) for _, _, scores in clips.values())
-    lowest = min(float(np.min(scores)) for _, _, scores in clips.values())
+    low, high = np.quantile(next(iter(clips.values()))[1], [0.01, 0.999])
+    hop_seconds = settings.hop_length / settings.sample_rate
     for column, (title, (frames, bins, scores)) in zip(axes.T, clips.items(), strict=True):
         spectrogram(column[0], frames, settings, title, vmin=levels[0], vmax=levels[1])
-        extent = (0, len(bins) * settings.hop_length / settings.sample_rate, 0, settings.n_mels)
         image = column[1].imshow(
-            np.asarray(bins).T, origin="lower", aspect="auto", cmap="viridis", extent=extent, vmin=low, vmax=high
-        )
+            np.asarray(bins).T, origin="lower", aspect="auto", cmap="viridis", vmin=low, vmax=low + 2 * (high - low),
+            extent=(0, len(bins) * hop_seconds, 0, settings.n_mels),
+        )  # fmt: skip
         mel_axis(column[1], settings)
-        figure.colorbar(image, ax=column[1], label="−log p of a bin")
-        seconds = (np.arange(len(scores)) * hop + n_frames / 2) * settings.hop_length / settings.sample_rate
-        column[2].plot(seconds, scores, color=CURVE)
-        column[2].set(ylim=(lowest - 0.05 * (highest - lowest), highest + 0.05 * (highest - lowest)))
+        figure.colorbar(image, ax=column[1], label="−log p of a bin", extend="max")
+        column[2].plot((np.arange(len(scores)) * hop + n_frames / 2) * hop_seconds, scores, color=CURVE)
         column[2].set(xlabel="time (s)", ylabel="score of a window")
         column[0].set_xlabel("")
     return figure
