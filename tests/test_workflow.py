@@ -94,7 +94,8 @@ class Graph:
         ]
         roots = {"ASD_OUTPUT_ROOT": str(self.root), "ASD_DATA_ROOT": str(self.folder)}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        return subprocess.Popen(command, cwd=self.folder, env=os.environ | roots, **pipes)
+        # a process group of its own, as a terminal would give it
+        return subprocess.Popen(command, cwd=self.folder, env=os.environ | roots, start_new_session=True, **pipes)
 
     def run(self, *config: str, options: tuple[str, ...] = ()) -> tuple[int, str]:
         """Run Snakemake to its end: exit code and what it said."""
@@ -289,14 +290,17 @@ def test_a_machine_type_that_fails_does_not_stop_the_others(graph):
     assert visible(pump) == {"02_features.ipynb", "02_features.log", "aux.ipynb", "aux.log"}
 
 
-@pytest.mark.parametrize("victim", ["kernel", "notebook", "snakemake"])
+@pytest.mark.parametrize("victim", ["kernel", "notebook", "snakemake", "all, by Ctrl-C"])
 def test_after_a_kill_the_next_call_does_what_is_missing_and_nothing_twice(graph, victim):
     options = ("--until", "aux")
     (graph.root / "hold-aux").touch()
     snakemake = graph.start("methods=aux", options=options)
     wait_for(lambda: len(graph.journal("start")) == 2)
     _, kernel, notebook, *_ = graph.journal("start")[-1]
-    os.kill({"kernel": int(kernel), "notebook": int(notebook), "snakemake": snakemake.pid}[victim], signal.SIGKILL)
+    if victim in (one := {"kernel": int(kernel), "notebook": int(notebook), "snakemake": snakemake.pid}):
+        os.kill(one[victim], signal.SIGKILL)
+    else:
+        os.killpg(snakemake.pid, signal.SIGINT)
     snakemake.communicate(timeout=120)
     assert snakemake.returncode != 0
     wait_for(lambda: not psutil.pid_exists(int(kernel)))
