@@ -1,6 +1,6 @@
 """What a notebook knows of itself: its parameters, the name of its settings, the command that runs it again.
 
-Values are taken from the notebook's variables, names from the source of its parameter cells: what later cells define is
+Names and values are taken from the source of its parameter cells: what later cells define, perhaps by the same name, is
 none of their business, and a misspelt name, which papermill would set silently, is found.
 """
 
@@ -18,6 +18,7 @@ from asd.errors import InputError
 from asd.parameters import NOT_TRAINING, FittingParameters, Parameters
 from asd.settings import PROJECT
 
+COMPUTED = object()  # stands for a value that is no literal
 MARK = "# Parameters"  # papermill puts this above the cell that it injects, and so do our parameter cells
 
 
@@ -26,14 +27,17 @@ def validated(model: type[Parameters], namespace: Mapping[str, Any]) -> Any:
 
     Args:
         model: what is allowed.
-        namespace: the notebook's variables (``globals()``).
+        namespace: the notebook's variables (``globals()``), its history of executed cells (``In``) among them.
 
     Raises:
         InputError: an unknown name, a wrong type, an impossible value or combination: it names the parameter, what was
             given and what is allowed.
     """
-    given = {name: namespace[name] for name in assigned_names(namespace) if name in namespace}
-    given |= {name: namespace[name] for name in model.model_fields if name in namespace}
+    cells = parameter_cells(namespace)
+    given = {name: value for source in cells for name, value in assignments(source).items()}
+    if not cells:  # not in a notebook
+        given = {name: namespace[name] for name in model.model_fields if name in namespace}
+    given = {name: namespace.get(name) if value is COMPUTED else value for name, value in given.items()}
     try:
         return model(**given)
     except ValidationError as error:
@@ -54,11 +58,6 @@ def explained(problem: dict, model: type[Parameters]) -> str:
     return f"{name}:{shown} {message[0].lower()}{message[1:]}"
 
 
-def assigned_names(namespace: Mapping[str, Any]) -> list[str]:
-    """Names that the notebook's latest parameter cell, and the one that papermill injected behind it, assign to."""
-    return list(dict.fromkeys(name for source in parameter_cells(namespace) for name in assignments(source)))
-
-
 def parameter_cells(namespace: Mapping[str, Any]) -> list[str]:
     """Sources of the parameter cells that were executed last: the notebook's own, then the injected one if any."""
     cells: list[str] = []
@@ -71,7 +70,7 @@ def parameter_cells(namespace: Mapping[str, Any]) -> list[str]:
 
 
 def assignments(source: str) -> dict[str, Any]:
-    """Names that a cell assigns to, and the values where they are literals (None where they must be computed)."""
+    """Names that a cell assigns to, and the values where they are literals, else COMPUTED."""
     found = {}
     for node in ast.parse(source).body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
@@ -80,7 +79,7 @@ def assignments(source: str) -> dict[str, Any]:
                 try:
                     found[target.id] = ast.literal_eval(node.value)
                 except ValueError:
-                    found[target.id] = None
+                    found[target.id] = COMPUTED
     return found
 
 
