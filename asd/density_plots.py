@@ -26,7 +26,7 @@ def plane(ax: Axes, density: nn.Module, title: str, reach: float = 3.0, steps: i
     grid = torch.cartesian_prod(t, t)
     values = density.log_prob(grid, torch.ones(len(grid), 1)).exp().view(steps, steps)
     limit = float(values.quantile(0.995))  # a narrow ridge must not darken all the rest
-    ax.imshow(values.T, origin="lower", extent=(-reach, reach, -reach, reach), cmap="Blues", vmin=0, vmax=limit)
+    ax.imshow(values.T.numpy(), origin="lower", extent=(-reach, reach, -reach, reach), cmap="Blues", vmin=0, vmax=limit)
     ax.set(title=title, xlabel="$x_1$", ylabel="$x_2$")
     ax.grid(False)
     return float(values.sum()) * (2 * reach / (steps - 1)) ** 2
