@@ -10,6 +10,7 @@ machine. Ends only the processes that it has started.
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -77,7 +78,7 @@ def cluster(folder: Path) -> Iterator[None]:
     for name in ("state", "spool"):
         (folder / name).mkdir()
     for number in range(2):
-        (folder / f"gpu{number}").touch()
+        os.mknod(folder / f"gpu{number}", stat.S_IFCHR | 0o600, os.makedev(1, 3))  # as /dev/null is
     settings = {"host": host, "ports": ports, "folder": folder, "cores": os.cpu_count(), "memory": memory}
     (folder / "slurm.conf").write_text(CONFIGURATION.format(**settings))
     # the plugin takes all of Slurm's variables from a job's environment, so srun would look into /etc alone
@@ -154,7 +155,7 @@ def main() -> None:
             assert (scores / "aux-seed1.csv").exists(), "a cancelled job has stopped another one"
             logs = [log(notebooks / f"aux-seed{seed}.log") for seed in (0, 1)]
             devices = sorted(next(line for line in one.splitlines() if "CUDA_VISIBLE" in line) for one in logs)
-            assert devices == ["CUDA_VISIBLE_DEVICES=0", "CUDA_VISIBLE_DEVICES=1"], "not as Slurm has given them"
+            assert devices == ["CUDA_VISIBLE_DEVICES=0", "CUDA_VISIBLE_DEVICES=1"], devices
             before = (notebooks / "aux-seed1.ipynb").stat().st_mtime_ns
 
             assert subprocess.run(command, cwd=PROJECT, timeout=1800).returncode == 0
@@ -162,7 +163,7 @@ def main() -> None:
             assert (notebooks / "06_evaluation.ipynb").exists()
             assert (notebooks / "aux-seed1.ipynb").stat().st_mtime_ns == before, "a finished job was run again"
             said = subprocess.run([*command, "--dry-run"], cwd=PROJECT, capture_output=True, text=True)
-            assert "Nothing to be done" in said.stdout + said.stderr
+            assert "Nothing to be done" in said.stdout + said.stderr, said.stdout + said.stderr
     print("Slurm: a cancelled job did not stop the other, and the next call did what was missing, nothing twice")
 
 
