@@ -2,12 +2,14 @@
 
 import os
 import sys
+import time
 
 from asd.errors import InputError
 from asd.mini import make
 from asd.settings import default_data_root, default_output_root
 from asd.tracking import Store
 
+print(f"{time.strftime('%H:%M:%S')}  preparing the store of runs and the data", file=sys.stderr)
 try:
     if not os.environ.get("ASD_DATA_ROOT"):
         make(default_data_root())
