@@ -102,5 +102,6 @@ def auc_bars(results: pd.DataFrame, hue: str = "domain") -> Figure:
     )
     ax.axhline(0.5, color="black", linewidth=1, linestyle="--")
     ax.set(ylim=(0, 1), ylabel="AUC")
-    ax.legend(title="", loc="lower right")
+    if len(some):
+        ax.legend(title="", loc="lower right")
     return figure

@@ -4,6 +4,7 @@ Only this module, the served model and the command line import MLflow.
 """
 
 import json
+import logging
 import os
 import sqlite3
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+logging.getLogger("mlflow.store.db").setLevel(logging.WARNING)  # that it makes a database is no news
 warnings.filterwarnings("ignore", "IProgress not found")  # tqdm's, when MLflow imports it in a notebook
 
 import mlflow.artifacts
