@@ -12,6 +12,8 @@ NOTEBOOKS = $(sort $(wildcard notebooks/0*.ipynb))
 #   .venv/bin/snakemake --profile workflow/profiles/local --config machines="fan pump" methods="aux maf" params=dcase2021 …
 # workflow/config.yaml says what these mean; PROFILE=slurm runs the same on a cluster
 MACHINES ?= fan
+# what a first run takes a few minutes for; all of them: METHODS="aux ccsa ae made maf"
+METHODS ?= aux ccsa
 PROFILE ?= local
 SNAKEMAKE = $(BIN)/snakemake --profile workflow/profiles/$(PROFILE) --config machines="$(MACHINES)" \
     $(if $(METHODS),methods="$(METHODS)") $(if $(PARAMS),params="$(PARAMS)") $(if $(SEEDS),seeds="$(SEEDS)") \
