@@ -186,9 +186,10 @@ def computed(root: Path, paths: list[str], settings: FeatureSettings) -> Iterato
         frames = log_mel(waveform, settings)
         if (loudest := float(frames.max())) > LOUDEST:
             return InputError(f"{root / path}: {loudest:.0f} dB in a mel band; allowed: samples in ±1, up to {LOUDEST}")
+        exact = frames.double()
         row = {
-            "mean": frames.double().mean(0).numpy(),
-            "mean_square": frames.double().square().mean(0).numpy(),
+            "mean": exact.mean(0).numpy(),
+            "mean_square": exact.square_().mean(0).numpy(),
             "rms": float(waveform.double().square().mean().sqrt()),
             "samples": len(samples),
             "digest": hashlib.sha256(samples).hexdigest()[:16],
@@ -197,14 +198,18 @@ def computed(root: Path, paths: list[str], settings: FeatureSettings) -> Iterato
 
     faults = []
     threads = torch.get_num_threads()
-    with ThreadPoolExecutor(threads) as pool:
-        few = 16 * threads  # at a time: what waits to be written stays small
-        for some in (paths[i : i + few] for i in range(0, len(paths), few)):
-            for path, result in zip(some, pool.map(compute, some), strict=True):
-                if isinstance(result, InputError):
-                    faults.append(str(result))
-                elif not faults:
-                    yield path, *result
+    few = 16 * threads  # at a time: what waits to be written stays small
+    try:
+        # a core for each: threads that share out every operation once more would fight for them
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            for some in (paths[i : i + few] for i in range(0, len(paths), few)):
+                for path, result in zip(some, pool.map(compute, some), strict=True):
+                    if isinstance(result, InputError):
+                        faults.append(str(result))
+                    elif not faults:
+                        yield path, *result
+    finally:
+        torch.set_num_threads(threads)
     if faults:
         more = f"\nand {len(faults) - 20} more" if len(faults) > 20 else ""
         raise InputError(f"{len(faults)} of {len(paths)} wav files cannot be used:\n" + "\n".join(faults[:20]) + more)

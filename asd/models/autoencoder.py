@@ -26,6 +26,13 @@ class ConditionalLinear(nn.Module):
         """Map x (B, n_inputs) and condition (B, n_conditions) to (B, n_outputs)."""
         return self.linear(x) + self.condition(condition)
 
+    def normalized(self, x: Tensor, condition: Tensor, norm: nn.BatchNorm1d) -> Tensor:
+        """What ``norm`` in evaluation mode makes of :meth:`forward`: it only scales and shifts, one product does it."""
+        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        shift = norm.bias + scale * (self.linear.bias - norm.running_mean)
+        weight, of_condition = (scale.unsqueeze(1) * layer.weight for layer in (self.linear, self.condition))
+        return torch.addmm(torch.addmm(shift, condition, of_condition.T), x, weight.T)
+
 
 class Autoencoder(nn.Module):
     """D–128–128–128–128–8–128–128–128–128–128–D; BatchNorm and ReLU after every layer but the last.
@@ -51,7 +58,10 @@ class Autoencoder(nn.Module):
         """Reconstruct windows x (B, D) of the sections condition (B, n_conditions): (B, D)."""
         hidden = x
         for layer, norm in zip(self.hidden[::2], self.hidden[1::2], strict=True):
-            hidden = torch.relu(norm(layer(hidden, condition)))
+            if self.training:
+                hidden = torch.relu(norm(layer(hidden, condition)))
+            else:
+                hidden = torch.relu_(layer.normalized(hidden, condition, norm))
         return self.output(hidden, condition)
 
     def log_prob_per_dimension(self, x: Tensor, condition: Tensor) -> Tensor:
