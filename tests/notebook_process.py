@@ -1,63 +1,111 @@
 """Runs the cells of a notebook in a plain process that may be killed at a chosen moment; see test_runs.py.
 
-Arguments: notebook, parameters as JSON, then the moment and the signal that the process sends to itself then.
+The processes are forked from one that has imported what notebooks import, and has done nothing else.
 """
 
+import atexit
 import json
+import multiprocessing
 import os
 import signal
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
-import nbformat
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["asd.runs", "asd.batches", "asd.plots", "asd.parameters", "asd.training_data"])
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin", "MPLBACKEND": "agg"}
 
-notebook, parameters, moment, name = sys.argv[1:5]
+
+class NotebookProcess:
+    """A process that executes a notebook with the given parameters.
+
+    Args:
+        notebook: its path.
+        parameters: values that take the place of the notebook's own.
+        home: folder for HOME, and for what the process prints.
+        moment: when it sends the signal ``name`` to itself: ``epoch N``, ``scoring``, ``writing``, ``declaring``,
+            ``publishing``, ``never``.
+    """
+
+    def __init__(self, notebook: Path, parameters: dict, home: Path, moment: str, name: str):
+        home.mkdir(parents=True, exist_ok=True)
+        self.printed = {stream: home / f"{stream}-{id(self)}.txt" for stream in ("stdout", "stderr")}
+        arguments = (notebook, json.dumps(parameters), home, moment, name, *self.printed.values())
+        self.process = SERVER.Process(target=execute, args=arguments)
+        self.process.start()
+
+    def wait(self) -> tuple[int, str, str]:
+        """Exit code (minus the signal's number where one has ended it), and what was printed on stdout and stderr."""
+        self.process.join(timeout=300)
+        if self.process.exitcode is None:
+            self.process.kill()
+            raise subprocess.TimeoutExpired("a notebook", 300)
+        out, err = (path.read_text() for path in self.printed.values())
+        return self.process.exitcode, out, err
 
 
-def die() -> None:
+def execute(notebook: Path, parameters: str, home: Path, moment: str, name: str, stdout: Path, stderr: Path) -> None:
+    """What the process does."""
+    for path, stream in ((stdout, sys.stdout), (stderr, sys.stderr)):
+        with path.open("w") as file:
+            os.dup2(file.fileno(), stream.fileno())
+    os.environ.clear()
+    os.environ.update(ENVIRONMENT | {"HOME": str(home)})
+    # not imported above: the server imports this module's caller, and tests would have paid for all of this
+    import nbformat
+    import torch
+
+    import asd.batches
+    import asd.runs
+    import asd.scoring
+    import asd.tracking
+
+    torch.set_num_threads(1)
+    if moment.startswith("epoch"):
+        original = asd.batches.section_batches
+
+        def batches(*args, **kwargs):
+            for i, batch in enumerate(original(*args, **kwargs)):
+                if kwargs["epoch"] == int(moment.split()[1]) and i == 1:
+                    die(name)
+                yield batch
+
+        asd.batches.section_batches = batches
+    elif moment == "scoring":
+        dying(name, asd.scoring, "score_clips")
+    elif moment == "writing":
+        dying(name, asd.runs, "save_servable")
+    elif moment == "declaring":
+        dying(name, asd.tracking.MlflowClient, "set_tag", lambda client, run_id, key, value: key == "complete")
+    elif moment == "publishing":
+        dying(name, asd.runs, "publish")
+
+    namespace = {"__name__": "__main__"}
+    try:
+        for cell in nbformat.read(notebook, as_version=4).cells:
+            if cell.cell_type == "code":
+                exec(compile(cell.source, f"{notebook.name} {cell.id}", "exec"), namespace)
+                if "parameters" in cell.metadata.get("tags", []):
+                    namespace |= json.loads(parameters)
+    finally:
+        atexit._run_exitfuncs()  # an ordinary process runs them at its end, one of multiprocessing does not
+
+
+def die(name: str) -> None:
     os.kill(os.getpid(), signal.Signals[name])
     signal.pause()  # a signal with a handler comes a moment later
 
 
-def dying(module, function: str, when=lambda *args, **kwargs: True) -> None:
+def dying(name: str, module: ModuleType | type, function: str, when: Callable = lambda *args, **kwargs: True) -> None:
     """Have ``function`` die instead of doing its work, when ``when`` says so of its arguments."""
     original = getattr(module, function)
 
     def replaced(*args, **kwargs):
         if when(*args, **kwargs):
-            die()
+            die(name)
         return original(*args, **kwargs)
 
     setattr(module, function, replaced)
-
-
-import asd.batches
-import asd.runs
-import asd.scoring
-import asd.tracking
-
-if moment.startswith("epoch"):
-    original = asd.batches.section_batches
-
-    def batches(*args, **kwargs):
-        for i, batch in enumerate(original(*args, **kwargs)):
-            if kwargs["epoch"] == int(moment.split()[1]) and i == 1:
-                die()
-            yield batch
-
-    asd.batches.section_batches = batches
-elif moment == "scoring":
-    dying(asd.scoring, "score_clips")
-elif moment == "writing":
-    dying(asd.runs, "save_servable")
-elif moment == "declaring":
-    dying(asd.tracking.MlflowClient, "set_tag", lambda client, run_id, key, value: key == "complete")
-elif moment == "publishing":
-    dying(asd.runs, "publish")
-
-namespace = {"__name__": "__main__"}
-for cell in nbformat.read(notebook, as_version=4).cells:
-    if cell.cell_type == "code":
-        exec(compile(cell.source, f"{Path(notebook).name} {cell.id}", "exec"), namespace)
-        if "parameters" in cell.metadata.get("tags", []):
-            namespace |= json.loads(parameters)

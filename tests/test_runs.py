@@ -1,11 +1,8 @@
 """The life of a run, for real: processes that are killed at every moment, that meet, that find others' work."""
 
-import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -14,6 +11,7 @@ import pandas as pd
 import papermill
 import pytest
 from conftest import PROJECT
+from notebook_process import NotebookProcess
 
 from asd.scoring import read_table
 from asd.tracking import Store
@@ -23,33 +21,28 @@ TINY = {
     "machine_type": "fan", "sections": [0, 1, 2], "base_channels": 2, "batch_size": 4, "validation_fraction": 0.2,
     "max_epochs": 3, "rampdown_start": 1, "rampdown_length": 1, "device": "cpu",
 }  # fmt: skip
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin", "MPLBACKEND": "agg"}
 
 
 def start(
     root: Path, outputs: Path, moment: str = "never", name: str = "SIGKILL", notebook: Path = NOTEBOOK, **changed
-) -> subprocess.Popen:
+) -> NotebookProcess:
     """Run a notebook in a process of its own."""
     parameters = TINY | {"data_root": str(root), "output_root": str(outputs)} | changed
-    command = [sys.executable, str(Path(__file__).with_name("notebook_process.py"))]
-    return subprocess.Popen(
-        [*command, str(notebook), json.dumps(parameters), moment, name],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT | {"HOME": str(outputs)},
-    )  # fmt: skip
+    return NotebookProcess(notebook, parameters, outputs / "home", moment, name)
 
 
-def finish(process: subprocess.Popen) -> str:
+def finish(process: NotebookProcess) -> str:
     """Wait for a process that shall end well, and return what it printed."""
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err[-3000:]
+    code, out, err = process.wait()
+    assert code == 0, err[-3000:]
     return out
 
 
-def killed(process: subprocess.Popen, name: str) -> None:
+def killed(process: NotebookProcess, name: str) -> None:
     """Wait for a process that shall end by a signal."""
-    out, err = process.communicate(timeout=300)
+    code, out, err = process.wait()
     expected = 1 if name == "SIGINT" else -signal.Signals[name]  # SIGINT is an exception in Python
-    assert process.returncode in (expected, -signal.SIGINT), (process.returncode, out, err[-3000:])
+    assert code in (expected, -signal.SIGINT), (code, out, err[-3000:])
 
 
 def table(outputs: Path, run_name: str = "aux") -> pd.DataFrame:
@@ -135,33 +128,42 @@ def test_a_dead_process_is_seen_as_killed_by_the_next_one(two_machines, tmp_path
     assert "complete" not in states["aux"].data.tags
 
 
-@pytest.mark.parametrize("change", ["added", "replaced", "touched", "features", "seed", "code"])
-def test_changed_data_features_and_code_are_noticed(two_machines, finished, tmp_path, change):
-    root, outputs = tmp_path / "data", tmp_path / "outputs"
+@pytest.fixture(scope="module")
+def changing(two_machines, tmp_path_factory) -> tuple[Path, Path]:
+    """A data set that tests may change, and change back, and an output root with a finished run on it."""
+    root, outputs = tmp_path_factory.mktemp("changing") / "data", tmp_path_factory.mktemp("outputs")
     shutil.copytree(two_machines, root)
-    shutil.copytree(finished, outputs, ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts", "runs"))
     finish(start(root, outputs))
-    clips = sorted((root / "dev_data" / "fan" / "train").glob("section_00_source*"))
+    return root, outputs
+
+
+@pytest.mark.parametrize("change", ["added", "replaced", "touched", "features", "seed", "code"])
+def test_changed_data_features_and_code_are_noticed(changing, change):
+    root, outputs = changing
+    clip, other = sorted((root / "dev_data" / "fan" / "train").glob("section_00_source*"))[:2]
+    new, content = clip.with_name("section_00_source_train_normal_0999_x.wav"), clip.read_bytes()
     changed, found = {}, False
     if change == "added":
-        shutil.copyfile(clips[0], clips[0].with_name("section_00_source_train_normal_0999_x.wav"))
+        shutil.copyfile(clip, new)
     elif change == "replaced":
-        assert clips[0].stat().st_size == clips[1].stat().st_size
-        shutil.copyfile(clips[1], clips[0])
+        assert clip.stat().st_size == other.stat().st_size
+        shutil.copyfile(other, clip)
     elif change == "touched":
-        os.utime(clips[0])
+        os.utime(clip)
         found = True
     elif change == "features":
         changed = {"consistent_with_librosa": True}
     elif change == "seed":
         changed = {"seed": 1}
     else:
-        store = Store(outputs)
-        store.client.set_tag(complete(outputs)[0], "code", "another")
+        for run_id in complete(outputs):
+            Store(outputs).client.set_tag(run_id, "code", "another")
         found = True
     out = finish(start(root, outputs, **changed))
     assert ("Found the finished run" in out) == found
     assert ("code has changed since" in out) == (change == "code")
+    new.unlink(missing_ok=True)
+    clip.write_bytes(content)
 
 
 def test_a_failing_cell_is_recorded_and_the_run_is_neither_finished_nor_published(two_machines, tmp_path):
@@ -208,5 +210,5 @@ def test_scoring_an_untrained_model_out_of_order_is_refused(two_machines, tmp_pa
     code[scoring].source = "optimisation = Optimisation(**p.schedule)\n" + code[scoring].source
     nbformat.write(notebook, tmp_path / "untrained.ipynb")
     process = start(two_machines, tmp_path, notebook=tmp_path / "untrained.ipynb")
-    assert "the training stands at epoch 0 of 3" in process.communicate(timeout=300)[1]
+    assert "the training stands at epoch 0 of 3" in process.wait()[2]
     assert complete(tmp_path) == []
