@@ -16,6 +16,8 @@ from asd.store import Shard
 
 COLUMNS = ["machine_type", "section", "domain", "split", "label", "clip", "score"]
 COLUMNS += ["method", "run_name", "run_id", "seed", "held_out"]
+TEXTS = ("machine_type", "domain", "split", "clip", "method", "run_name", "run_id")
+NEEDED = ["machine_type", "section", "split", "clip", "score"]
 CLIPS_AT_ONCE = 64
 
 
@@ -88,16 +90,23 @@ def read_table(path: Path | str) -> pd.DataFrame:
     """Read a score table back as it was.
 
     Raises:
-        InputError: no such file, or columns are missing.
+        InputError: no such file, columns are missing, or fields are empty.
     """
+    empty = {"section": "", "label": ["", "NA", "nan"], "score": ["", "nan"]}  # a run may be named "07" or "nan"
+    kinds = dict.fromkeys(TEXTS, str) | {"label": "Int64"}
     try:
-        table = pd.read_csv(path, dtype={"label": "Int64", "run_id": str, "domain": str}, keep_default_na=True)
+        table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=empty)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as a score table ({error})") from error
     missing = [column for column in COLUMNS if column not in table]
     if missing:
         raise InputError(f"{path}: not a score table: no column {missing}")
-    return table.assign(domain=table["domain"].fillna(""))
+    empty = table[NEEDED].isna() | (table[NEEDED] == "")
+    if empty.any(axis=None):
+        line = int(empty.any(axis=1).argmax())
+        lacking = [column for column in NEEDED if empty[column].iloc[line]]
+        raise InputError(f"{path}, line {line + 2}: no {', '.join(lacking)}; is the file cut short?")
+    return table
 
 
 def window_scores(detector: Detector, shard: Shard, clip: str, section: int) -> np.ndarray:

@@ -127,7 +127,7 @@ def test_score_tables_come_back_as_they_were_written(tmp_path):
 
     table = pd.DataFrame(
         {
-            "machine_type": "fan",
+            "machine_type": "NA",
             "section": [0, 1],
             "domain": ["source", ""],
             "split": "test",
@@ -135,9 +135,10 @@ def test_score_tables_come_back_as_they_were_written(tmp_path):
         }
     )
     table = table.assign(
-        label=pd.array([1, None], dtype="Int64"), score=[0.1 + 0.2, -1e-9], method="aux", run_name="aux", run_id="007",
+        label=pd.array([1, None], dtype="Int64"), score=[0.1 + 0.2, -1e-9], method="nan", run_name="07", run_id="007",
         seed=0, held_out=False,
     )[COLUMNS]  # fmt: skip
     write_table(table, tmp_path / "aux.csv")
+    assert read_table(tmp_path / "aux.csv")["run_name"].tolist() == ["07", "07"]
     pd.testing.assert_frame_equal(read_table(tmp_path / "aux.csv"), table, check_dtype=False)
     assert read_table(tmp_path / "aux.csv")["label"].isna().tolist() == [False, True]
