@@ -6,6 +6,7 @@ MLflow runs this file when it loads the model ("models from code"), so that no p
 import mlflow
 import numpy as np
 import pandas as pd
+from mlflow.exceptions import INVALID_PARAMETER_VALUE, MlflowException
 
 from asd.detector import load_detector
 from asd.errors import InputError
@@ -22,8 +23,16 @@ class ServedDetector(mlflow.pyfunc.PythonModel):
         """Score each row: ``score`` and ``anomalous`` (1 above the section's threshold, else 0).
 
         Raises:
-            InputError: a waveform that is not an array of finite numbers, or an unknown section.
+            MlflowException: a waveform that is not an array of finite numbers, or an unknown section: the server then
+                answers with status 400 and the message.
         """
+        try:
+            return self.scored(model_input)
+        except InputError as error:
+            raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from error
+
+    def scored(self, model_input: pd.DataFrame) -> pd.DataFrame:
+        """The rows with ``score`` and ``anomalous``."""
         rows = []
         for waveform, section in zip(model_input["waveform"], model_input["section"], strict=True):
             if isinstance(waveform, str | bytes):
