@@ -11,10 +11,12 @@ class Group(click.Group):
     """Commands whose mistakes in the input end in a message, not in a traceback."""
 
     def invoke(self, context: click.Context) -> None:
-        """Run the command; an InputError becomes exit code 1 and its message."""
+        """Run the command; bad input, or a file that cannot be written, becomes exit code 1 and its message."""
         try:
             super().invoke(context)
-        except InputError as error:
+        except BrokenPipeError:  # as in `asd score … | head`: click ends quietly
+            raise
+        except (InputError, OSError) as error:
             raise click.ClickException(str(error)) from error
 
 

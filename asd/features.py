@@ -107,13 +107,13 @@ def read_wav(path: Path | str, sample_rate: int) -> np.ndarray:
         InputError: not a wav file, empty, cut short, stereo, another sampling rate, compressed, or values that are not
             finite.
     """
-    allowed = {"container": ("WAV", "WAVEX"), "channels": (1,), "samplerate": (sample_rate,), "encoding": ENCODINGS}
+    allowed = {"container": ("WAV", "WAVEX"), "channels": (1,), "sample_rate": (sample_rate,), "encoding": ENCODINGS}
     try:
         announced, there = data_bytes(path)
         if announced > there:  # libsndfile reads what is there, and says nothing
             raise InputError(f"{path}: cut short: its header announces {announced} bytes of samples, {there} are there")
         with soundfile.SoundFile(path) as file:
-            found = {"container": file.format, "channels": file.channels, "samplerate": file.samplerate}
+            found = {"container": file.format, "channels": file.channels, "sample_rate": file.samplerate}
             for what, value in (found | {"encoding": file.subtype}).items():
                 if value not in allowed[what]:
                     raise InputError(f"{path}: {what} is {value}; allowed: {', '.join(map(str, allowed[what]))}")

@@ -6,7 +6,7 @@ The defaults stand in the notebooks alone, in the cell tagged ``parameters``. No
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -127,6 +127,7 @@ class TrainingParameters(FeatureParameters, FittingParameters):
     snippet_hop_size: Positive | None
     reduction: Literal["mean", "max"]
     normalize_waveform: bool
+    least_frames: ClassVar[int] = 1  # of a snippet
 
     @field_validator("sections")
     @classmethod
@@ -147,12 +148,14 @@ class FeatureNotebookParameters(FeatureParameters):
 class AuxParameters(TrainingParameters):
     """03_aux."""
 
+    n_mels: Annotated[int, Field(ge=5)]
     proxy_outliers: Literal["none", "other_machines"]
     pairwise_mixing: bool
     normalize: Literal["batchnorm", "mean_std", "mean_std_learnable", "none"]
     rho_f: Annotated[int, Field(ge=0, le=30)]
     rho_t: Annotated[int, Field(ge=0, le=30)]
     base_channels: Count
+    least_frames: ClassVar[int] = 5  # of fewer frames, or mel bands, the network's strides leave nothing
 
 
 class CcsaParameters(FittingParameters):

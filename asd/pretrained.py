@@ -96,8 +96,8 @@ def find_pretrained(output_root: Path, machine_type: str, run_id: str = "", meth
         run_id=run_id,
         tags=tags,
         validation_fraction=float(run.data.params["validation_fraction"]),
-        detector=load_detector(store.artifact(run_id, DETECTOR)),
-        scores=read_table(store.artifact(run_id, SCORES)),
+        detector=store.read(run_id, DETECTOR, load_detector),
+        scores=store.read(run_id, SCORES, read_table),
     )
 
 

@@ -122,11 +122,11 @@ class Run:
 
     def detector(self, device: str = "cpu") -> Detector:
         """The trained detector as the run keeps it."""
-        return load_detector(self.store.artifact(self.run_id, DETECTOR), device)
+        return self.store.read(self.run_id, DETECTOR, lambda path: load_detector(path, device))
 
     def table(self) -> pd.DataFrame:
         """The score table as the run keeps it."""
-        return read_table(self.store.artifact(self.run_id, SCORES))
+        return self.store.read(self.run_id, SCORES, read_table)
 
     def history(self) -> pd.DataFrame:
         """The course of the training: a row an epoch, with the objective's terms and the validation's measures."""
@@ -169,7 +169,7 @@ def open_run(output_root: Path, tags: dict[str, str], identity: dict[str, Any], 
     content = identity | {name: tags[name] for name in ("method", "machine_type", "run_name")}
     tags = tags | {"identity": digest(content | {"package": asd.__version__}), "output_root": str(output_root)}
     for other in held[:]:
-        if other.tags["identity"] == tags["identity"]:
+        if all(other.tags[name] == tags[name] for name in ("identity", "output_root")):
             return other  # the notebook's cell was run again
         other.end("KILLED", "another run was opened in the same process")
         let_go(other)

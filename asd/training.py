@@ -150,24 +150,33 @@ def duration(seconds: float) -> str:
 
 
 def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, history: list[Epoch]) -> None:
-    """Write all that training needs to go on, or leave the file as it was."""
+    """Write all that training needs to go on, or leave the file as it was.
+
+    Raises:
+        InputError: it cannot be written, as where the disk is full.
+    """
     state = {
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "history": [(e.number, e.means, e.learning_rate, e.seconds) for e in history],
     }
-    with replacing(path) as temporary:
-        torch.save(state, temporary)
+    try:
+        with replacing(path) as temporary:
+            torch.save(state, temporary)
+    except (OSError, RuntimeError) as error:  # torch has its own words for a full disk
+        raise InputError(f"{path}: the training's state cannot be written; is the disk full? ({error})") from error
 
 
 def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> list[Epoch]:
     """Read what :func:`save_state` wrote, and return the epochs so far."""
-    state = load_weights(path)
     try:
+        state = load_weights(path)
         model.load_state_dict(state["model"])
         if optimizer is not None:
             optimizer.load_state_dict(state["optimizer"])
         return [Epoch(*epoch) for epoch in state["history"]]
+    except InputError as error:
+        raise InputError(f"{error}; delete it to begin anew") from error
     except (RuntimeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: the state of another training ({error}); delete it to begin anew") from error
 

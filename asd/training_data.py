@@ -117,13 +117,17 @@ def training_data(
     trained = set(clips.loc[clips["split"] == "train", "machine_type"])
     others = sorted(trained - {p.machine_type}) if other_machines else []
     if other_machines and not others:
-        raise InputError(f"proxy_outliers: {p.data} has train clips of no machine type but {p.machine_type}")
+        raise InputError(
+            f"proxy_outliers: {p.data} has train clips of no machine type but {p.machine_type}; allowed: what does"
+            " without other machines, such as 'none'"
+        )
     settings = feature_settings(p)
 
     def shard_of(machine_type: str) -> Shard:
         return open_shard(clips, p.data, machine_type, settings, folder, progress)
 
     shard = shard_of(p.machine_type)
+    Frames([(shard, mine["path"])], "cpu", p.normalize_waveform)  # a silent test clip, too, is told before training
     out = held_out(mine, p.validation_fraction)
     train = mine[mine["split"] == "train"]
     target, validation = train["domain"] == "target", out[train.index]
@@ -137,13 +141,18 @@ def training_data(
 
     source = chosen(~target & ~validation)
     n_frames = source[0].shortest() if p.snippet_length is None else settings.frames(p.snippet_length)
-    if not 0 < n_frames <= source[0].shortest():
-        least, most = (settings.n_samples(n) / settings.sample_rate for n in (1, source[0].shortest()))
+    if not p.least_frames <= n_frames <= source[0].shortest():
+        least, most = (settings.n_samples(n) / settings.sample_rate for n in (p.least_frames, source[0].shortest()))
         raise InputError(
-            f"snippet_length: {p.snippet_length} s make {n_frames} frames; allowed: {least:g} to {most:g} s (one frame"
-            f" to the shortest train clip of {p.machine_type})"
+            f"snippet_length: {p.snippet_length or most:g} s make {n_frames} frames; allowed: {least:g} to {most:g} s"
+            f" ({p.least_frames} frames to the shortest train clip of {p.machine_type})"
         )
-    shards = {name: shard_of(name) for name in others}
+    try:
+        shards = {name: shard_of(name) for name in others}
+    except InputError as error:
+        raise InputError(
+            f"proxy_outliers: they are clips of all other machine types; mend these, or do without ('none')\n{error}"
+        ) from error
     outliers = [(shards[name], others_train(clips, name)) for name in others]
     return TrainingData(
         clips=mine,

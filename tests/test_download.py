@@ -14,13 +14,15 @@ import threading
 import time
 import zipfile
 from collections import defaultdict
-from functools import cache
+from functools import cache, partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from filelock import FileLock
 
+from asd.cli import main
 from asd.dataset import clips_table
 from asd.download import MACHINES, PARTS, download
 from asd.errors import InputError
@@ -597,3 +599,49 @@ def test_a_directory_that_is_a_file_is_told(get, data):
     data.write_text("")
     with pytest.raises(InputError, match=str(data)):
         get()
+
+
+# On the command line
+
+
+def escape(site: Site) -> None:
+    site.records[DEV]["dev_data_fan.zip"] = zipped({"../../outside.wav": b"x"})
+
+
+def other_content(site: Site) -> None:
+    site.faults["dev_data_fan.zip"] = ["other content"] * 2
+
+
+@pytest.fixture
+def command(site, data, monkeypatch):
+    """``asd download`` of the fan's development data from the site."""
+    monkeypatch.setattr("asd.download.download", partial(download, api=site.api, backoff=0.001))
+    return lambda: CliRunner().invoke(main, ["download", str(data), "--machines", "fan", "--parts", "dev"])
+
+
+@pytest.mark.parametrize(
+    ("fault", "complaint"),
+    [
+        (lambda site: site.records.pop(DEV), f"{DEV}"),
+        (lambda site: site.answers.update({DEV: b"<html>"}), f"{DEV}"),
+        (lambda site: site.records[DEV].pop("dev_data_fan.zip"), "has no file dev_data_fan"),
+        (other_content, "dev_data_fan.zip"),
+        (escape, "outside.wav"),
+        (lambda site: site.close(), "127.0.0.1"),
+    ],
+    ids=["no record", "no JSON", "no such file", "checksum", "path outside", "no server"],
+)
+def test_the_command_ends_with_a_message_never_with_a_traceback(site, data, command, fault, complaint):
+    fault(site)
+    told = command()
+    assert told.exit_code == 1 and isinstance(told.exception, SystemExit), told.exception
+    assert "Error: " in told.output and complaint in told.output
+    assert tree(data) == {} and not list(data.parent.rglob("outside*"))
+
+
+def test_the_command_survives_broken_connections_and_says_what_it_did(site, data, command):
+    site.faults["dev_data_fan.zip"] = ["cut", "cut"]
+    told = command()
+    assert told.exit_code == 0 and f"{data}: dev_fan delivered" in told.output
+    assert tree(data) == expected("dev", "fan")
+    assert "all of it is there" in command().output

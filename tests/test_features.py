@@ -180,7 +180,7 @@ INFINITE = np.array([0, np.inf, 0], dtype=np.float32)
         (lambda path: path.write_bytes(b"<html>404</html>" * 9), "cannot be read as a wav file"),
         (lambda path: written(path, noise(0)), "holds no samples"),
         (lambda path: written(path, noise(200).reshape(100, 2)), "channels is 2; allowed: 1"),
-        (lambda path: written(path, noise(100), 44100), "samplerate is 44100; allowed: 16000"),
+        (lambda path: written(path, noise(100), 44100), "sample_rate is 44100; allowed: 16000"),
         (lambda path: written(path, noise(100), format="FLAC"), "container is FLAC; allowed: WAV"),
         (lambda path: written(path, noise(100), format="RF64"), "container is RF64; allowed: WAV"),
         (lambda path: written(path, noise(1000), subtype="IMA_ADPCM"), "encoding is IMA_ADPCM; allowed: PCM_16"),

@@ -36,6 +36,7 @@ def ask(two_machines, tmp_path):
                 "snippet_length": None,
                 "snippet_hop_size": 0.32,
                 "normalize_waveform": False,
+                "least_frames": 1,
                 "debug": False,
             }
             | changed
