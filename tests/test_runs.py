@@ -109,13 +109,19 @@ def test_the_same_run_twice_at_once_is_trained_once(two_machines, tmp_path):
     assert len(complete(tmp_path)) == len(runs(tmp_path)) == 1
 
 
-def test_different_runs_at_once_do_not_disturb_each_other(two_machines, finished, tmp_path):
-    changed = [{}, {"seed": 1, "run_name": "other"}, {"proxy_outliers": "none", "run_name": "none"}]
+def test_four_runs_at_once_lose_nothing(two_machines, finished, tmp_path):
+    changed = [{}, {"seed": 1}, {"proxy_outliers": "none"}, {"pairwise_mixing": True}]
+    changed = [parameters | {"run_name": f"aux-{i}"} for i, parameters in enumerate(changed)]
     for process in [start(two_machines, tmp_path, **parameters) for parameters in changed]:
         finish(process)
-    assert len(complete(tmp_path)) == 3
-    assert table(tmp_path)["score"].tolist() == table(finished)["score"].tolist()
-    assert table(tmp_path, "other")["score"].tolist() != table(finished)["score"].tolist()
+    assert len(complete(tmp_path)) == 4
+    for run_id in complete(tmp_path):
+        for metric in ("loss", "seconds", "learning_rate"):
+            steps = [m.step for m in Store(tmp_path).client.get_metric_history(run_id, metric)]
+            assert sorted(steps) == [0, 1, 2], (run_id, metric)
+    first, *others = (table(tmp_path, f"aux-{i}")["score"].tolist() for i in range(4))
+    assert first == table(finished)["score"].tolist()
+    assert first not in others
 
 
 def test_a_dead_process_is_seen_as_killed_by_the_next_one(two_machines, tmp_path):
