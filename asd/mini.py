@@ -15,13 +15,13 @@ It is neither hopeless nor solved. Mean AUC over the sections, source / target, 
 as ``benchmarks/mini_difficulty.py`` printed it; in brackets, of 6 + 6 cells, how many lie outside 0.55–0.97::
 
                 classifier           autoencoder
-    fan         0.80 / 0.76          0.92 / 0.79
-    gearbox     0.83 / 0.73          0.88 / 0.80
-    pump        0.75 / 0.66          0.92 / 0.75
-    slider      0.71 / 0.63 (0 + 2)  0.91 / 0.77
-    ToyCar      0.79 / 0.66 (0 + 1)  0.91 / 0.76 (0 + 1)
-    ToyTrain    0.78 / 0.67          0.88 / 0.81
-    valve       0.83 / 0.81          0.86 / 0.70 (0 + 1)
+    fan         0.84 / 0.75          0.92 / 0.80
+    gearbox     0.87 / 0.78          0.88 / 0.80
+    pump        0.79 / 0.68          0.92 / 0.75
+    slider      0.85 / 0.71 (0 + 1)  0.91 / 0.77
+    ToyCar      0.81 / 0.67 (0 + 1)  0.91 / 0.76 (0 + 1)
+    ToyTrain    0.81 / 0.70 (0 + 1)  0.87 / 0.81
+    valve       0.87 / 0.84          0.87 / 0.71 (0 + 1)
 """
 
 import json

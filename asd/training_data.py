@@ -140,11 +140,17 @@ def training_data(
         return Frames([(shard, some["path"])], device, p.normalize_waveform), index
 
     source = chosen(~target & ~validation)
-    n_frames = source[0].shortest() if p.snippet_length is None else settings.frames(p.snippet_length)
-    if not p.least_frames <= n_frames <= source[0].shortest():
-        least, most = (settings.n_samples(n) / settings.sample_rate for n in (p.least_frames, source[0].shortest()))
+    shortest = source[0].shortest()
+    least, most = (settings.n_samples(n) / settings.sample_rate for n in (p.least_frames, shortest))
+    if shortest < p.least_frames:
         raise InputError(
-            f"snippet_length: {p.snippet_length or most:g} s make {n_frames} frames; allowed: {least:g} to {most:g} s"
+            f"{p.machine_type}: its shortest train clip is of {most:g} s; this method needs {least:g} s at least"
+            f" ({p.least_frames} frames)"
+        )
+    n_frames = shortest if p.snippet_length is None else settings.frames(p.snippet_length)
+    if not p.least_frames <= n_frames <= shortest:
+        raise InputError(
+            f"snippet_length: {p.snippet_length} s make {n_frames} frames; allowed: {least:g} to {most:g} s"
             f" ({p.least_frames} frames to the shortest train clip of {p.machine_type})"
         )
     try:
