@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 ROUNDING = 1e-14  # of |a|² + |b|²: what is left of equal embeddings in float64
+CLOSE = 1e-4  # of |a|² + |b|²: where pairs are closer, float32 would lose too much of their gradient
 
 
 def ccsa(
@@ -43,8 +44,8 @@ def mean_squared_differences(source: Tensor, target: Tensor) -> Tensor:
 
     From matrix products, |a − b|² = |a|² + |b|² − 2ab, in a small part of the time and memory that all the differences
     would take. The subtraction cancels most digits where embeddings are close, so it is done in float64, a block of
-    columns at a time: there is never a copy of the embeddings in float64. The result is float32, or float64 for such
-    embeddings.
+    columns at a time: there is never a copy of the embeddings in float64. So are the gradients, where there are close
+    pairs. The result is float32, or float64 for such embeddings.
     """
     return _MeanSquaredDifferences.apply(source.flatten(1), target.flatten(1))
 
@@ -52,45 +53,35 @@ def mean_squared_differences(source: Tensor, target: Tensor) -> Tensor:
 class _MeanSquaredDifferences(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, source: Tensor, target: Tensor) -> Tensor:
-        ctx.save_for_backward(source, target)
         product = torch.zeros(len(source), len(target), dtype=torch.float64, device=source.device)
         norms = torch.zeros_like(product)
-        for _, a, b in _blocks(source, target):
+        for _, a, b in _blocks(source, target, torch.float64):
             norm_a, norm_b = torch.linalg.vector_norm(a, dim=1), torch.linalg.vector_norm(b, dim=1)
             norms += norm_a.square().unsqueeze(1) + norm_b.square()
             product.addmm_(a, b.T)
         squared = norms - 2 * product
         squared[squared < ROUNDING * norms] = 0
-        return (squared / source.shape[1]).to(torch.promote_types(source.dtype, torch.float32))
+        least = torch.promote_types(source.dtype, torch.float32)
+        ctx.save_for_backward(source, target)
+        ctx.precision = torch.float64 if (squared < CLOSE * norms).any() else least
+        return (squared / source.shape[1]).to(least)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor]:
         source, target = ctx.saved_tensors
-        weight = gradient.double() * (2 / source.shape[1])
+        weight = gradient.to(ctx.precision) * (2 / source.shape[1])
         of_source, of_target = weight.sum(dim=1, keepdim=True), weight.sum(dim=0).unsqueeze(1)
         source_gradient, target_gradient = torch.empty_like(source), torch.empty_like(target)
-        products = _buffer(source), _buffer(target)
-        for columns, a, b in _blocks(source, target):
-            width = a.shape[1]
-            from_target = torch.mm(-weight, b, out=products[0][:, :width])
-            from_source = torch.mm(-weight.T, a, out=products[1][:, :width])
-            source_gradient[:, columns] = from_target.addcmul_(of_source, a)
-            target_gradient[:, columns] = from_source.addcmul_(of_target, b)
+        for columns, a, b in _blocks(source, target, ctx.precision):  # Σ w (a − b) = (Σ w) a − Σ w b
+            source_gradient[:, columns] = (of_source * a).addmm_(weight, b, alpha=-1)
+            target_gradient[:, columns] = (of_target * b).addmm_(weight.T, a, alpha=-1)
         return source_gradient, target_gradient
 
 
-def _blocks(source: Tensor, target: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Blocks of columns in float64: where they stand, and copies in two buffers, made anew in each step."""
-    a, b = _buffer(source), _buffer(target)
-    n = source.shape[1]
-    for start in range(0, n, a.shape[1]):
-        columns = slice(start, min(start + a.shape[1], n))
-        width = columns.stop - start
-        yield columns, a[:, :width].copy_(source[:, columns]), b[:, :width].copy_(target[:, columns])
-
-
-def _buffer(x: Tensor) -> Tensor:
-    """Room for a block of columns of x: on a CPU so narrow that it stays in the cache, else wide, for few kernels."""
-    width = 2**13 if x.device.type == "cpu" else 2**18
-    return torch.empty(len(x), width, dtype=torch.float64, device=x.device)
+def _blocks(source: Tensor, target: Tensor, precision: torch.dtype) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Blocks of columns in the given precision: on a CPU so narrow that they stay in the cache, else few wide ones."""
+    width = 2**13 if source.device.type == "cpu" else 2**18
+    for start in range(0, source.shape[1], width):
+        columns = slice(start, start + width)
+        yield columns, source[:, columns].to(precision), target[:, columns].to(precision)
