@@ -54,7 +54,7 @@ def execute(notebook: Path, parameters: str, home: Path, moment: str, name: str,
             os.dup2(file.fileno(), stream.fileno())
     os.environ.clear()
     os.environ.update(ENVIRONMENT | {"HOME": str(home)})
-    # not imported above: the server imports this module's caller, and tests would have paid for all of this
+    # imported here, since the tests' own process needs none of it
     import nbformat
     import torch
 
