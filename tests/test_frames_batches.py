@@ -12,7 +12,7 @@ import torch
 from asd.batches import cycled, mix, section_batches, seeded, shuffled, window_batches
 from asd.dataset import clips_table
 from asd.features import FeatureSettings, as_float, log_mel, read_wav
-from asd.frames import Frames
+from asd.frames import Frames, copied
 from asd.store import Shard, open_shard
 
 SETTINGS = FeatureSettings(n_mels=16)
@@ -71,6 +71,16 @@ def drawn(frames: torch.Tensor) -> list[int]:
 
 
 # --------------------------------------------------------------------------------------------------------------- frames
+
+
+def test_frames_that_lie_in_one_memory_as_on_a_gpu_give_the_same_crops(everything, shards):
+    resident = Frames([(shard, paths(shard)) for shard in shards.values()], "cpu")
+    resident.mapped = [
+        copied(resident.mapped, *(a.numpy() for a in (resident.part, resident.start, resident.period)), "cpu")
+    ]
+    resident.start, resident.part = resident.period.cumsum(0) - resident.period, torch.zeros_like(resident.part)
+    clip, offset = torch.arange(len(everything)), torch.arange(len(everything)) % 7
+    assert torch.equal(resident.crop(clip, offset, 50), everything.crop(clip, offset, 50))
 
 
 def test_a_crop_equals_a_slice_of_the_clips_frames(fan, shards):
