@@ -35,7 +35,7 @@ def main() -> None:
 @click.option("--seed", default=0, help="Other seeds make other clips of the same machines.")
 def mini(directory: Path, **options: float) -> None:
     """Make the embedded data set in DIRECTORY: seven machine types in the challenge's layout, from simple physics."""
-    from asd.mini import make
+    from asd.demo.dataset import make
 
     click.echo(make(directory, **options))
 
@@ -48,7 +48,7 @@ def mini(directory: Path, **options: float) -> None:
 )
 def download(directory: Path, machines: tuple[str, ...], parts: tuple[str, ...]) -> None:
     """Download the challenge's data into DIRECTORY, or what is missing of it; unzipped 17.7 GiB in all."""
-    from asd.download import download as fetch
+    from asd.challenge.download import download as fetch
 
     done = fetch(directory, machines, parts)
     click.echo(f"{directory}: {', '.join(done) + ' delivered' if done else 'all of it is there'}")
@@ -60,7 +60,7 @@ def download(directory: Path, machines: tuple[str, ...], parts: tuple[str, ...])
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path))
 def evaluate(team_dir: Path, ground_truth: Path, out: Path) -> None:
     """Evaluate a team's submission folder as the challenge's official evaluator does."""
-    from asd.official import evaluate_team
+    from asd.challenge.official import evaluate_team
 
     score = evaluate_team(team_dir, ground_truth, out)
     click.echo(f"official score {score:.6f}; all numbers in {out}")
@@ -72,8 +72,8 @@ def evaluate(team_dir: Path, ground_truth: Path, out: Path) -> None:
 @click.option("--section", required=True, type=int, help="Section (product) that the recordings are of.")
 def score(detector: Path, wavs: tuple[Path, ...], section: int) -> None:
     """Score WAVS with a trained DETECTOR (a run's file detector.pt): a line each with anomaly score and decision."""
-    from asd.detector import load_detector
-    from asd.features import read_wav
+    from asd.data.features import read_wav
+    from asd.detection.detector import load_detector
 
     trained = load_detector(detector)
     for path in wavs:

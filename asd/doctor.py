@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from asd.dataset import clips_table
+from asd.data.clips import clips_table
 from asd.errors import InputError
-from asd.settings import default_data_root, default_output_root
+from asd.paths import default_data_root, default_output_root
 
 STORE_BYTES = 2 * 311 * 128  # of the log-mel frames of a 10 s clip
 

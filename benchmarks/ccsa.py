@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from asd.ccsa import ccsa
+from asd.training.ccsa import ccsa
 
 MARGIN = 0.5
 SECTION = torch.arange(32) % 6

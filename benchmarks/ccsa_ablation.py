@@ -19,19 +19,20 @@ import pandas as pd
 import torch
 from torch import nn
 
-from asd.adaptation import adaptation_clips, adaptation_terms, clips_of, gradient_norms, pair_distances
-from asd.batches import section_batches
-from asd.detector import Detector
-from asd.losses import classification, uniform_cross_entropy
-from asd.metrics import evaluate_scores
-from asd.mini import MACHINE_TYPES
+from asd.demo.dataset import MACHINE_TYPES
+from asd.detection.detector import Detector
+from asd.detection.scoring import score_table
+from asd.evaluation.metrics import evaluate_scores
 from asd.models.classifier import SectionClassifier
-from asd.notebook import assignments
-from asd.parameters import AuxParameters, CcsaParameters
-from asd.scoring import score_table
-from asd.settings import PROJECT
-from asd.training import Epoch, Optimisation, fit
-from asd.training_data import TrainingData, find_clips, training_data
+from asd.notebook.cells import assignments
+from asd.notebook.inputs import find_clips
+from asd.notebook.parameters import AuxParameters, CcsaParameters
+from asd.paths import PROJECT
+from asd.training.adaptation import adaptation_clips, adaptation_terms, clips_of, gradient_norms, pair_distances
+from asd.training.batches import section_batches
+from asd.training.data import TrainingData, training_data
+from asd.training.loop import Epoch, Optimisation, fit
+from asd.training.losses import classification, uniform_cross_entropy
 
 VARIANTS = {  # name: what differs from the defaults of 04_ccsa
     "source clips in their place": {"target_clips": "source", "da_lambda": 0.0},
@@ -56,7 +57,7 @@ def train(p, model: nn.Module, data: TrainingData, objective, target=None) -> It
             seed=p.seed, epoch=epoch, target=target, outliers=data.others,
         )  # fmt: skip
 
-    steps = -(-len(data.source[0]) // p.batch_size)
+    steps = -(-len(data.source) // p.batch_size)
     yield from fit(model, batches, objective, Optimisation(**p.schedule), steps=steps)
 
 
@@ -66,7 +67,7 @@ def classifier(p: AuxParameters, data: TrainingData) -> Detector:
     config = {"n_sections": len(data.sections)} | {name: getattr(p, name) for name in names}
     torch.manual_seed(p.seed)
     model = SectionClassifier(**config)
-    model.normalization.set(*data.source[0].mean_std())
+    model.normalization.set(*data.source.frames.mean_std())
 
     def objective(model, batch):
         logits, n = model(batch.frames), len(batch.section)

@@ -25,16 +25,16 @@ import soundfile
 import torch
 from ccsa_ablation import notebook_defaults
 
-import asd.store
-from asd.batches import SectionBatch, section_batches
-from asd.dataset import clips_table
-from asd.features import FeatureSettings, read_wav
-from asd.losses import classification, uniform_cross_entropy
+import asd.data.store
+from asd.data.clips import clips_table
+from asd.data.features import FeatureSettings, read_wav
+from asd.data.store import open_shard
 from asd.models.classifier import SectionClassifier
-from asd.parameters import AuxParameters
-from asd.store import open_shard
-from asd.training import Optimisation, fit
-from asd.training_data import TrainingData, training_data
+from asd.notebook.parameters import AuxParameters
+from asd.training.batches import SectionBatch, section_batches
+from asd.training.data import TrainingData, training_data
+from asd.training.loop import Optimisation, fit
+from asd.training.losses import classification, uniform_cross_entropy
 
 MACHINE_TYPES = ("fan", "gearbox", "pump", "slider", "ToyCar", "ToyTrain", "valve")
 PARTS = {("dev", "train"): 21_080, ("dev", "test"): 8_621, ("eval", "train"): 21_168, ("eval", "test"): 8_635}
@@ -114,7 +114,7 @@ def full_size(root: Path, outputs: Path) -> None:
     def refuse(path: Path, sample_rate: int) -> np.ndarray:
         raise AssertionError(f"{path} was opened")
 
-    asd.store.read_wav = refuse
+    asd.data.store.read_wav = refuse
     data, _ = report("start of another one: no wav is opened", start)
 
     def epoch() -> None:
@@ -122,8 +122,8 @@ def full_size(root: Path, outputs: Path) -> None:
         for _ in section_batches(data.source, 6, data.n_frames, **arguments):
             pass
 
-    report(f"an epoch of batches: {len(data.source[0])} clips, as many of {len(data.others)} proxy outliers", epoch)
-    asd.store.read_wav = read_wav
+    report(f"an epoch of batches: {len(data.source)} clips, as many of {len(data.others)} proxy outliers", epoch)
+    asd.data.store.read_wav = read_wav
 
 
 def several_gigabytes(root: Path, outputs: Path) -> None:

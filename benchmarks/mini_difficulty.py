@@ -2,8 +2,8 @@
 
 A data set to learn on must be neither hopeless nor perfect: of the cells (machine type × section × domain) at least 80%
 of the source and 65% of the target ones shall have an AUC between 0.55 and 0.97 by either method, and the target domain
-be the harder one. The severities in ``asd/machines.py`` were set by this table. It draws far more test clips than the
-data set has, since 16 + 16 say little about an AUC.
+be the harder one. The severities in ``asd/demo/machines.py`` were set by this table. It draws far more test clips than
+the data set has, since 16 + 16 say little about an AUC.
 
     python benchmarks/mini_difficulty.py                 # all machine types, about 15 minutes
     python benchmarks/mini_difficulty.py fan --seed 1    # another draw of clips and weights
@@ -26,13 +26,13 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from asd.batches import SectionBatch
-from asd.features import FeatureSettings, as_float, log_mel
-from asd.losses import classification, uniform_cross_entropy
-from asd.mini import MACHINE_TYPES, SECTIONS, Clip, sound
+from asd.data.features import FeatureSettings, as_float, log_mel
+from asd.demo.dataset import MACHINE_TYPES, SECTIONS, Clip, sound
 from asd.models.autoencoder import Autoencoder
 from asd.models.classifier import SectionClassifier
-from asd.training import Optimisation, fit
+from asd.training.batches import SectionBatch
+from asd.training.loop import Optimisation, fit
+from asd.training.losses import classification, uniform_cross_entropy
 
 RANGE = (0.55, 0.97)
 WINDOW = 5  # frames

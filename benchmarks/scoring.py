@@ -22,12 +22,12 @@ import soundfile
 import torch
 from torch import nn
 
-import asd.mel_filters  # noqa: F401  makes the import of torchaudio work with a CPU-only torch
-from asd.detector import Detector
-from asd.features import FeatureSettings
+import asd.data.mel_filters  # noqa: F401  makes the import of torchaudio work with a CPU-only torch
+from asd.data.features import FeatureSettings
+from asd.data.store import open_shard
+from asd.detection.detector import Detector
+from asd.detection.scoring import score_clips
 from asd.models.density import DensityEstimator
-from asd.scoring import score_clips
-from asd.store import open_shard
 
 CLIPS, ROUNDS, SECONDS, SECTION, SEVERAL = 96, 5, 10, 3, 8
 SETTINGS = FeatureSettings()

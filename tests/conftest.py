@@ -19,7 +19,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def two_machines(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small data set of the machine types fan and valve, six sections, 1 s clips; nobody writes into it."""
-    from asd.mini import make
+    from asd.demo.dataset import make
 
     counts = {"train_source": 5, "train_target": 2, "test": 2}
     return make(tmp_path_factory.mktemp("data") / "root", machine_types=["fan", "valve"], duration=1.0, **counts)
@@ -29,8 +29,8 @@ def tiny_detector(kind: str):
     """An untrained detector of fan sections 0, 3 and 7, on frames of 16 mel bands."""
     import torch
 
-    from asd.detector import KINDS, Detector
-    from asd.features import FeatureSettings
+    from asd.data.features import FeatureSettings
+    from asd.detection.detector import KINDS, Detector
 
     torch.manual_seed(0)
     if kind == "classifier":

@@ -15,7 +15,9 @@ from pathlib import Path
 from types import ModuleType
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["asd.runs", "asd.batches", "asd.plots", "asd.parameters", "asd.training_data"])
+SERVER.set_forkserver_preload(
+    ["asd.tracking.runs", "asd.training.batches", "asd.plots.common", "asd.notebook.parameters", "asd.training.data"]
+)
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin", "MPLBACKEND": "agg"}
 
 
@@ -58,14 +60,14 @@ def execute(notebook: Path, parameters: str, home: Path, moment: str, name: str,
     import nbformat
     import torch
 
-    import asd.batches
-    import asd.runs
-    import asd.scoring
-    import asd.tracking
+    import asd.detection.scoring
+    import asd.tracking.mlflow_store
+    import asd.tracking.runs
+    import asd.training.batches
 
     torch.set_num_threads(1)
     if moment.startswith("epoch"):
-        original = asd.batches.section_batches
+        original = asd.training.batches.section_batches
 
         def batches(*args, **kwargs):
             for i, batch in enumerate(original(*args, **kwargs)):
@@ -73,15 +75,20 @@ def execute(notebook: Path, parameters: str, home: Path, moment: str, name: str,
                     die(name)
                 yield batch
 
-        asd.batches.section_batches = batches
+        asd.training.batches.section_batches = batches
     elif moment == "scoring":
-        dying(name, asd.scoring, "score_clips")
+        dying(name, asd.detection.scoring, "score_clips")
     elif moment == "writing":
-        dying(name, asd.runs, "save_servable")
+        dying(name, asd.tracking.runs, "save_servable")
     elif moment == "declaring":
-        dying(name, asd.tracking.MlflowClient, "set_tag", lambda client, run_id, key, value: key == "complete")
+        dying(
+            name,
+            asd.tracking.mlflow_store.MlflowClient,
+            "set_tag",
+            lambda client, run_id, key, value: key == "complete",
+        )
     elif moment == "publishing":
-        dying(name, asd.runs, "publish")
+        dying(name, asd.tracking.runs, "publish")
 
     namespace = {"__name__": "__main__"}
     try:

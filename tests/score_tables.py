@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from asd.evaluation import RunFacts, Tables, decided, measure
-from asd.features import FeatureSettings
-from asd.report import write_report
-from asd.scoring import table_path, write_table
+from asd.data.features import FeatureSettings
+from asd.evaluation.score_table import table_path, write_table
+from asd.evaluation.tables import RunFacts, Tables, decided, measure
+from asd.report.html import write_report
 
 
 def run_table(clips: pd.DataFrame, run_name: str, seed: int = 0, gap: float = 1.0, **columns: object) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from asd.ccsa import ccsa, mean_squared_differences
+from asd.training.ccsa import ccsa, mean_squared_differences
 
 SOURCE_SECTION, TARGET_SECTION = torch.tensor([0, 1, 2, 0, 1]), torch.tensor([0, 1, 1])
 

@@ -9,17 +9,19 @@ import pytest
 import torch
 from conftest import PROJECT, tiny_detector
 
-from asd.adaptation import adaptation_clips, adaptation_terms, embeddings, gradient_norms, pair_distances
-from asd.batches import SectionBatch
-from asd.ccsa import ccsa
+from asd.data.frames import LabelledFrames
 from asd.errors import InputError
-from asd.losses import classification, uniform_cross_entropy
-from asd.notebook import assignments, validated
-from asd.parameters import CcsaParameters, FittingParameters, TrainingParameters
-from asd.pretrained import find_pretrained
-from asd.scoring import table_path, write_table
-from asd.tracking import Store
-from asd.training_data import TrainingData, feature_settings, find_clips, training_data
+from asd.evaluation.score_table import table_path, write_table
+from asd.notebook.cells import assignments, validated
+from asd.notebook.inputs import feature_settings, find_clips
+from asd.notebook.parameters import CcsaParameters, FittingParameters, TrainingParameters
+from asd.tracking.mlflow_store import Store
+from asd.tracking.pretrained import find_pretrained
+from asd.training.adaptation import adaptation_clips, adaptation_terms, embeddings, gradient_norms, pair_distances
+from asd.training.batches import SectionBatch
+from asd.training.ccsa import ccsa
+from asd.training.data import TrainingData, training_data
+from asd.training.losses import classification, uniform_cross_entropy
 
 FINGERPRINT = "0123456789abcdef"
 
@@ -193,19 +195,19 @@ def fan(two_machines: Path, tmp_path_factory: pytest.TempPathFactory) -> Trainin
 
 
 def test_the_control_takes_as_many_source_clips_of_each_section_and_no_held_out_one(fan: TrainingData):
-    target, control = (adaptation_clips(fan, kind, 0, False) for kind in ("target", "source"))
-    assert control[1].tolist() == target[1].tolist() == [0, 0, 1, 1]
+    target, control = (adaptation_clips(fan, kind, 0) for kind in ("target", "source"))
+    assert control.section.tolist() == target.section.tolist() == [0, 0, 1, 1]
     first = {tuple(clip.flatten().tolist()) for clip in whole(control)}
     assert len(first) == 4
     assert first <= {tuple(clip.flatten().tolist()) for clip in whole(fan.source)}
     assert not first & {tuple(clip.flatten().tolist()) for clip in whole(fan.validation)}
-    others = [adaptation_clips(fan, "source", seed, False) for seed in range(1, 6)]
+    others = [adaptation_clips(fan, "source", seed) for seed in range(1, 6)]
     assert any({tuple(clip.flatten().tolist()) for clip in whole(one)} != first for one in others)
 
 
-def whole(clips: tuple) -> torch.Tensor:
-    rows = torch.arange(len(clips[0]))
-    return clips[0].crop(rows, torch.zeros_like(rows), clips[0].shortest())
+def whole(clips: LabelledFrames) -> torch.Tensor:
+    rows = torch.arange(len(clips))
+    return clips.frames.crop(rows, torch.zeros_like(rows), clips.frames.shortest())
 
 
 def test_without_target_train_clips_there_is_no_adaptation(fan: TrainingData):
@@ -214,7 +216,7 @@ def test_without_target_train_clips_there_is_no_adaptation(fan: TrainingData):
     poor = type(fan)(**vars(fan) | {"clips": kept, "held_out": fan.held_out[kept.index], "target": None})
     for kind in ("target", "source"):
         with pytest.raises(InputError, match="fan has no target train clips"):
-            adaptation_clips(poor, kind, 0, False)
+            adaptation_clips(poor, kind, 0)
 
 
 def batch() -> SectionBatch:

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from conftest import tiny_detector
 
 from asd.cli import main
-from asd.dataset import clips_table
+from asd.data.clips import clips_table
 
 
 def run(*arguments: object):

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from asd.decisions import decide, fit_threshold, thresholds
 from asd.errors import InputError
+from asd.evaluation.decisions import decide, fit_threshold, thresholds
 
 
 def train_table(scores: dict[tuple[str, int], np.ndarray], held_out_share: float = 0.5) -> pd.DataFrame:

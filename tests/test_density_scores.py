@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from asd.dataset import clips_table
-from asd.density_plots import plane
-from asd.detector import Detector
-from asd.features import FeatureSettings
+from asd.data.clips import clips_table
+from asd.data.features import FeatureSettings
+from asd.data.store import Shard, open_shard
+from asd.detection.detector import Detector
+from asd.detection.scoring import bin_scores, window_scores
 from asd.models.density import DensityEstimator
-from asd.scoring import bin_scores, window_scores
-from asd.store import Shard, open_shard
+from asd.plots.density import plane
 
 N_MELS = 8
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from conftest import tiny_detector
 
-from asd.detector import load_detector
+from asd.data.features import FeatureSettings
+from asd.detection.detector import load_detector
 from asd.errors import InputError
-from asd.features import FeatureSettings
 
 
 @pytest.fixture(params=["classifier", "density"])
@@ -123,7 +123,7 @@ def test_normalised_waveforms_score_alike_at_any_loudness():
 
 
 def test_score_tables_come_back_as_they_were_written(tmp_path):
-    from asd.scoring import COLUMNS, read_table, write_table
+    from asd.evaluation.score_table import COLUMNS, read_table, write_table
 
     table = pd.DataFrame(
         {

@@ -22,11 +22,11 @@ import pytest
 from click.testing import CliRunner
 from filelock import FileLock
 
+from asd.challenge.download import MACHINES, PARTS, download
+from asd.challenge.zenodo import CHUNK
 from asd.cli import main
-from asd.dataset import clips_table
-from asd.download import MACHINES, PARTS, download
+from asd.data.clips import clips_table
 from asd.errors import InputError
-from asd.zenodo import CHUNK
 
 DEV, EVAL_TRAIN, EVAL_TEST, GROUND_TRUTH = (
     PARTS[part][0] for part in ("dev", "eval_train", "eval_test", "ground_truth")
@@ -500,7 +500,7 @@ def test_what_is_in_the_zip_file_is_weighed_before_it_is_unpacked(site, get, dat
 
 RUN = """
 import resource, signal, sys, zipfile, os
-from asd.download import download
+from asd.challenge.download import download
 from asd.errors import InputError
 directory, api, prepare = sys.argv[1:]
 exec(prepare)
@@ -615,7 +615,7 @@ def other_content(site: Site) -> None:
 @pytest.fixture
 def command(site, data, monkeypatch):
     """``asd download`` of the fan's development data from the site."""
-    monkeypatch.setattr("asd.download.download", partial(download, api=site.api, backoff=0.001))
+    monkeypatch.setattr("asd.challenge.download.download", partial(download, api=site.api, backoff=0.001))
     return lambda: CliRunner().invoke(main, ["download", str(data), "--machines", "fan", "--parts", "dev"])
 
 

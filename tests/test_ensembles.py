@@ -7,9 +7,9 @@ from scipy import stats
 from sklearn.neighbors import NearestNeighbors
 from test_metrics import one
 
-from asd.ensembles import by_domain, by_neighbours, ensemble, z_scores
 from asd.errors import InputError
-from asd.metrics import ALL_MACHINES, evaluate_scores, summarise
+from asd.evaluation.ensembles import by_domain, by_neighbours, ensemble, z_scores
+from asd.evaluation.metrics import ALL_MACHINES, evaluate_scores, summarise
 
 
 def run(name: str = "aux", seed: int = 0, scale: float = 1.0, shift: float = 0.0, n_train: int = 30) -> pd.DataFrame:

@@ -5,9 +5,9 @@ import pytest
 from pydantic import ValidationError
 from score_tables import run_table, write_scores
 
-from asd.dataset import clips_table
+from asd.data.clips import clips_table
 from asd.errors import InputError
-from asd.evaluation import (
+from asd.evaluation.tables import (
     RunFacts,
     combine,
     compare_with_best,
@@ -15,11 +15,11 @@ from asd.evaluation import (
     measure,
     of_machine,
     read_scores,
-    run_facts,
     with_labels,
     without_debug_runs,
 )
-from asd.parameters import EvaluationParameters
+from asd.notebook.parameters import EvaluationParameters
+from asd.tracking.facts import run_facts
 
 
 @pytest.fixture(scope="module")

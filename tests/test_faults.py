@@ -30,7 +30,7 @@ from jupyter_client.manager import start_new_kernel
 from papermill.translators import PythonTranslator
 
 from asd.cli import main
-from asd.scoring import read_table
+from asd.evaluation.score_table import read_table
 
 pytestmark = pytest.mark.xdist_group("faults")  # they share a kernel
 

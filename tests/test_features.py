@@ -12,8 +12,8 @@ import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from asd.data.features import FeatureSettings, as_float, from_fixed, log_mel, mel_frequencies, read_wav, to_fixed
 from asd.errors import InputError
-from asd.features import FeatureSettings, as_float, from_fixed, log_mel, mel_frequencies, read_wav, to_fixed
 
 RATE = 16000
 PROJECT = Path(__file__).resolve().parents[1]
@@ -113,7 +113,7 @@ def fresh_process(code: str, *folders: Path) -> str:
 
 def test_the_package_imports_in_a_fresh_process_whatever_torch_is_there():
     printed = fresh_process(
-        "import torch; from asd.features import FeatureSettings, log_mel\n"
+        "import torch; from asd.data.features import FeatureSettings, log_mel\n"
         "print(tuple(log_mel(torch.zeros(2048), FeatureSettings()).shape))"
     )
     assert printed == "(3, 128)"
@@ -126,7 +126,7 @@ def test_torchaudios_extension_is_stood_in_for_only_where_torch_has_no_cuda(tmp_
     (package / "__init__.py").write_text("from . import _extension")
     (package / "_extension.py").write_text("print('the real extension')")
     (package / "functional.py").write_text("melscale_fbanks = None")
-    code = f"import torch; torch.version.cuda = {cuda!r}; import asd.mel_filters"
+    code = f"import torch; torch.version.cuda = {cuda!r}; import asd.data.mel_filters"
     assert fresh_process(code, tmp_path) == printed
 
 

@@ -9,11 +9,11 @@ import pytest
 import soundfile
 import torch
 
-from asd.batches import cycled, mix, section_batches, seeded, shuffled, window_batches
-from asd.dataset import clips_table
-from asd.features import FeatureSettings, as_float, log_mel, read_wav
-from asd.frames import Frames, copied
-from asd.store import Shard, open_shard
+from asd.data.clips import clips_table
+from asd.data.features import FeatureSettings, as_float, log_mel, read_wav
+from asd.data.frames import Frames, LabelledFrames, copied
+from asd.data.store import Shard, open_shard
+from asd.training.batches import cycled, mix, section_batches, seeded, shuffled, window_batches
 
 SETTINGS = FeatureSettings(n_mels=16)
 LENGTHS = {"fan": (61, 40, 61, 7, 30), "valve": (20, 61, 33)}  # frames of each clip
@@ -185,7 +185,7 @@ def test_streams_of_another_name_or_seed_differ():
 
 
 def epoch_of(number: int = 0, seed: int = 0, batch_size: int = 8, n: int = 30, **options) -> list:
-    source = Numbered([40] * n), torch.arange(n) % 3
+    source = LabelledFrames(Numbered([40] * n), torch.arange(n) % 3)
     return list(section_batches(source, 3, 10, batch_size, seed=seed, epoch=number, **options))
 
 
@@ -212,7 +212,9 @@ def test_the_same_seed_and_epoch_give_the_same_batches_and_others_give_others():
 
 
 def test_a_batch_larger_than_the_set_is_the_whole_set():
-    (batch,) = epoch_of(batch_size=1000, outliers=Numbered([5] * 4), target=(Numbered([9]), torch.tensor([1])))
+    (batch,) = epoch_of(
+        batch_size=1000, outliers=Numbered([5] * 4), target=LabelledFrames(Numbered([9]), torch.tensor([1]))
+    )
     assert batch.n_source == 30
     assert batch.frames.shape == (90, 10, 2)
 
@@ -231,7 +233,7 @@ def test_all_proxy_outliers_are_used_before_one_comes_again_also_across_epochs()
 
 
 def test_the_few_target_clips_are_repeated_to_as_many_as_the_source_clips_with_their_sections():
-    target = Numbered([40] * 9, first=100), torch.arange(9) // 3
+    target = LabelledFrames(Numbered([40] * 9, first=100), torch.arange(9) // 3)
     outliers = Numbered([40] * 5, first=200)
     counts = Counter()
     for batch in epoch_of(target=target, outliers=outliers):
@@ -277,7 +279,7 @@ def test_every_source_clip_is_mixed_with_another_one_and_the_targets_sum_to_1(n,
         mixtures.append((drawn(first), drawn(second), share))
         return first
 
-    monkeypatch.setattr("asd.batches.mix", noted)
+    monkeypatch.setattr("asd.training.batches.mix", noted)
     partners = set()
     for number in range(10):
         mixtures.clear()
@@ -299,8 +301,8 @@ def test_every_source_clip_is_mixed_with_another_one_and_the_targets_sum_to_1(n,
 
 
 def windows_of(number: int = 0, n: int = 4, batch_size: int = 50, n_sections: int = 3, **options) -> list:
-    clips = Numbered([311] * n), torch.arange(n) % n_sections
-    return list(window_batches(*clips, n_sections, 5, batch_size, seed=0, epoch=number, **options))
+    clips = LabelledFrames(Numbered([311] * n), torch.arange(n) % n_sections)
+    return list(window_batches(clips, n_sections, 5, batch_size, seed=0, epoch=number, **options))
 
 
 def test_an_epoch_has_53_random_windows_of_every_clip_of_10_s():
@@ -317,7 +319,7 @@ def test_an_epoch_has_53_random_windows_of_every_clip_of_10_s():
 def test_windows_are_as_many_as_fit_into_each_clip_side_by_side():
     clips = Numbered([61, 3, 311])
     clips.samples = torch.tensor([32_000, 2048, 160_000])
-    batches = window_batches(clips, torch.zeros(3, dtype=torch.long), 1, 5, 512, seed=0, epoch=0)
+    batches = window_batches(LabelledFrames(clips, torch.zeros(3, dtype=torch.long)), 1, 5, 512, seed=0, epoch=0)
     counts = Counter(clip for batch in batches for clip in drawn(batch.frames))
     assert counts == {0: 11, 1: 1, 2: 53}
 
@@ -329,7 +331,7 @@ def test_windows_differ_between_epochs_and_not_between_calls():
 
 
 def test_real_clips_give_windows_of_their_frames(fan, shards):
-    (batch,) = window_batches(fan, SECTIONS, 3, 5, 512, seed=0, epoch=0)
+    (batch,) = window_batches(LabelledFrames(fan, SECTIONS), 3, 5, 512, seed=0, epoch=0)
     every = torch.cat([torch.from_numpy(shards["fan"].frames_of(path)) for path in shards["fan"].clips.index])
     runs = every.unfold(0, 5, 1).transpose(1, 2)
     assert batch.frames.shape[1:] == (5, 16)

@@ -2,8 +2,8 @@
 
 import pytest
 
+from asd.data.ground_truth import FileKey, parse_file_name, read_clip_values, read_ground_truth
 from asd.errors import InputError
-from asd.ground_truth import FileKey, parse_file_name, read_clip_values, read_ground_truth
 
 NAME = "ground_truth_fan_section_03_source_test.csv"
 

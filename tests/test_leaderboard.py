@@ -6,9 +6,9 @@ import pytest
 from score_tables import run_table
 from sklearn.metrics import roc_auc_score
 
-from asd.dataset import clips_table
-from asd.evaluation import RunFacts, combine, measure
-from asd.leaderboard import (
+from asd.data.clips import clips_table
+from asd.evaluation.tables import RunFacts, combine, measure
+from asd.report.leaderboard import (
     ANCHORS,
     CHALLENGE_CLIPS,
     MACHINE_TYPES,

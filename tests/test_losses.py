@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from asd import losses
+from asd.training import losses
 
 
 def assert_equals_oracle(actual: torch.Tensor, expected: np.ndarray) -> None:

@@ -6,8 +6,8 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
-from asd import metrics
 from asd.errors import InputError
+from asd.evaluation import metrics
 
 
 def score_table(seed: int = 0, n: int = 20, machine_types=("fan", "valve"), sections=(0, 1, 3)) -> pd.DataFrame:

@@ -14,12 +14,12 @@ import pytest
 import soundfile
 from filelock import FileLock
 
-from asd import mini
-from asd.dataset import clips_table
+from asd.data.clips import clips_table
+from asd.demo import dataset as mini
+from asd.demo.dataset import MACHINE_TYPES, Clip
+from asd.demo.machines import MACHINES
+from asd.demo.physics import BEARING_ORDER, Recording, Setting
 from asd.errors import InputError
-from asd.machines import MACHINES
-from asd.mini import MACHINE_TYPES, Clip
-from asd.recording import BEARING_ORDER, Recording, Setting
 
 SMALL = {"machine_types": ["valve"], "train_source": 3, "train_target": 1, "test": 2, "duration": 0.5}
 SETTING = Setting(speed=1.0, load=0.5, background="hall", background_db=-12.0, microphone="near")

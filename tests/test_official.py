@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from asd.challenge.official import evaluate_team, team_results
 from asd.errors import InputError
-from asd.official import evaluate_team, team_results
 
 CELLS = [
     (machine, section, domain)

@@ -13,8 +13,8 @@ from conftest import PROJECT
 from papermill.translators import PythonTranslator
 
 from asd.errors import InputError
-from asd.notebook import command, settings_name, validated
-from asd.parameters import AuxParameters
+from asd.notebook.cells import command, settings_name, validated
+from asd.notebook.parameters import AuxParameters
 
 NOTEBOOK = PROJECT / "notebooks" / "03_aux.ipynb"
 CELL = next(c.source for c in nbformat.read(NOTEBOOK, 4).cells if "parameters" in c.metadata.get("tags", []))
@@ -136,7 +136,7 @@ def test_a_mistake_ends_papermill_at_once(two_machines, tmp_path, given, message
 
 def test_validation_comes_before_anything_heavy_is_imported():
     """So that a mistake costs a second, not ten."""
-    code = "import asd.notebook, asd.parameters, sys; print({'torch', 'mlflow', 'pandas'} & set(sys.modules))"
+    code = "import asd.notebook.cells, sys; print({'torch', 'mlflow', 'pandas'} & set(sys.modules))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "set()"
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-import asd.parameters
+import asd.notebook.parameters
+from asd.demo.dataset import MACHINE_TYPES
 from asd.errors import InputError
-from asd.mini import MACHINE_TYPES
-from asd.notebook import MARK, assignments, published_parameters, settings_name, validated
-from asd.parameters import ARCHITECTURES, DensityParameters, Parameters
+from asd.notebook.cells import MARK, assignments, published_parameters, settings_name, validated
+from asd.notebook.parameters import ARCHITECTURES, DensityParameters, Parameters
 
 PROJECT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = {path.stem: path for path in sorted((PROJECT / "notebooks").glob("*.ipynb"))}
@@ -35,7 +35,7 @@ def model_of(notebook: str) -> type[Parameters]:
     for source in cells(notebook):
         for node in ast.walk(ast.parse(source)) if "validated(" in source else ():
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "validated":
-                return getattr(asd.parameters, node.args[0].id)
+                return getattr(asd.notebook.parameters, node.args[0].id)
     raise AssertionError(f"{notebook} validates nothing")
 
 

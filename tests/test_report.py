@@ -9,8 +9,8 @@ import pytest
 import soundfile
 from score_tables import report_of, run_table
 
-from asd.dataset import clips_table
-from asd.report import worst
+from asd.data.clips import clips_table
+from asd.report.html import worst
 
 
 class Page(HTMLParser):
@@ -111,7 +111,7 @@ def test_cells_of_one_class_and_clips_without_labels_are_no_obstacle(two_machine
 
 
 def test_the_worst_misses_are_on_the_wrong_side_of_the_threshold(clips):
-    from asd.evaluation import decided
+    from asd.evaluation.tables import decided
 
     tables, limits, _ = decided({"aux": run_table(clips[clips["machine_type"] == "fan"], "aux")}, 0.9, held_out=False)
     table = tables["aux"].set_index("clip")

@@ -13,8 +13,8 @@ import pytest
 from conftest import PROJECT
 from notebook_process import NotebookProcess
 
-from asd.scoring import read_table
-from asd.tracking import Store
+from asd.evaluation.score_table import read_table
+from asd.tracking.mlflow_store import Store
 
 NOTEBOOK = PROJECT / "notebooks" / "03_aux.ipynb"
 TINY = {

@@ -14,12 +14,12 @@ import pytest
 import soundfile
 import torch
 
-import asd.store
-from asd.dataset import clips_table
+import asd.data.store
+from asd.data.clips import clips_table
+from asd.data.features import FeatureSettings, as_float, log_mel, read_wav
+from asd.data.frames import Frames
+from asd.data.store import Shard, open_shard
 from asd.errors import InputError
-from asd.features import FeatureSettings, as_float, log_mel, read_wav
-from asd.frames import Frames
-from asd.store import Shard, open_shard
 
 PROJECT = Path(__file__).resolve().parents[1]
 SETTINGS = FeatureSettings(n_mels=32)
@@ -42,7 +42,7 @@ def no_wav_is_opened(monkeypatch: pytest.MonkeyPatch):
     def refuse(path: Path, sample_rate: int) -> np.ndarray:
         raise AssertionError(f"{path} was opened")
 
-    return lambda: monkeypatch.setattr(asd.store, "read_wav", refuse)
+    return lambda: monkeypatch.setattr(asd.data.store, "read_wav", refuse)
 
 
 def opened(root: Path, store: Path, settings: FeatureSettings = SETTINGS, machine_type: str = "fan") -> Shard:
@@ -265,16 +265,16 @@ def test_digital_silence_is_named_and_is_an_error_only_where_it_is_to_be_scaled(
 OPEN = """
 import sys
 sys.path.insert(0, {project!r})
-import time, asd.store
-from asd.dataset import clips_table
-from asd.features import FeatureSettings
-read = asd.store.read_wav
+import time, asd.data.store
+from asd.data.clips import clips_table
+from asd.data.features import FeatureSettings
+read = asd.data.store.read_wav
 def slow(path, sample_rate):
     print(path, flush=True)
     time.sleep({pause})
     return read(path, sample_rate)
-asd.store.read_wav = slow
-asd.store.open_shard(clips_table({root!r}), {root!r}, "fan", FeatureSettings(n_mels=32), {store!r})
+asd.data.store.read_wav = slow
+asd.data.store.open_shard(clips_table({root!r}), {root!r}, "fan", FeatureSettings(n_mels=32), {store!r})
 """
 
 
@@ -311,7 +311,7 @@ def test_an_interrupted_build_leaves_nothing_behind(root, tmp_path, monkeypatch)
     def interrupted(path, sample_rate):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(asd.store, "read_wav", interrupted)
+    monkeypatch.setattr(asd.data.store, "read_wav", interrupted)
     with pytest.raises(KeyboardInterrupt):
         opened(root, tmp_path / "store")
     assert not shards(tmp_path / "store") and not leftovers(tmp_path / "store")
@@ -362,11 +362,11 @@ sys.path.insert(0, {project!r})
 import torch
 torch.set_num_threads(1)
 from pathlib import Path
-from asd.batches import section_batches
-from asd.dataset import clips_table
-from asd.features import FeatureSettings, log_mel
-from asd.frames import Frames
-from asd.store import open_shard
+from asd.training.batches import section_batches
+from asd.data.clips import clips_table
+from asd.data.features import FeatureSettings, log_mel
+from asd.data.frames import Frames, LabelledFrames
+from asd.data.store import open_shard
 
 def anonymous():
     return int(Path("/proc/self/status").read_text().split("RssAnon:")[1].split()[0])
@@ -378,7 +378,7 @@ shard = open_shard(clips, {root!r}, "fan", settings, {store!r})
 built = anonymous()
 frames = Frames([(shard, clips["path"])], "cpu")
 section = torch.zeros(len(frames), dtype=torch.long)
-for batch in section_batches((frames, section), 2, 100, 16, seed=0, epoch=0, outliers=frames):
+for batch in section_batches(LabelledFrames(frames, section), 2, 100, 16, seed=0, epoch=0, outliers=frames):
     pass
 print(shard.frames.nbytes // 1024, built - start, anonymous() - start)
 """

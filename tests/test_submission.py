@@ -10,10 +10,10 @@ import yaml
 from scipy import stats
 from test_metrics import one, score_table
 
+from asd.challenge.official import evaluate_team, team_results
+from asd.challenge.submission import write_submission
 from asd.errors import InputError
-from asd.metrics import ALL_MACHINES, evaluate_scores, summarise
-from asd.official import evaluate_team, team_results
-from asd.submission import write_submission
+from asd.evaluation.metrics import ALL_MACHINES, evaluate_scores, summarise
 
 LABEL = "Doe_Uni_task2_1"
 SUBMISSION = {

@@ -8,9 +8,9 @@ import pytest
 import soundfile
 import torch
 
-from asd.dataset import clips_table
+from asd.data.clips import clips_table
 from asd.errors import InputError
-from asd.training_data import DEBUG_CLIPS, TrainingData, find_device, training_data
+from asd.training.data import DEBUG_CLIPS, TrainingData, find_device, training_data
 
 CPU = torch.device("cpu")
 ONE_SECTION = "its sections are to be told apart"
@@ -77,17 +77,17 @@ def test_train_clips_are_parted_into_source_validation_and_target(ask, two_machi
     clips = data.clips
     assert set(clips["machine_type"]) == {"fan"}
     assert data.sections == [0, 1, 2, 3, 4, 5]
-    assert [len(part[0]) for part in (data.source, data.validation, data.target)] == [6 * 4, 6 * 1, 6 * 2]
+    assert [len(part) for part in (data.source, data.validation, data.target)] == [6 * 4, 6 * 1, 6 * 2]
     assert data.held_out.sum() == 6
     held = clips[data.held_out]
     assert set(held["split"]) == {"train"} and set(held["domain"]) == {"source"}
-    for (frames, section), rows in (
+    for part, rows in (
         (data.validation, held),
         (data.target, clips[(clips["split"] == "train") & (clips["domain"] == "target")]),
         (data.source, clips[(clips["split"] == "train") & (clips["domain"] == "source") & ~data.held_out]),
     ):
-        assert section.tolist() == rows["section"].tolist()
-        first = frames.crop(torch.tensor([0]), torch.tensor([0]), 30)[0]
+        assert part.section.tolist() == rows["section"].tolist()
+        first = part.frames.crop(torch.tensor([0]), torch.tensor([0]), 30)[0]
         np.testing.assert_array_equal(first, data.shard.frames_of(rows["path"].iloc[0]))
     assert (data.n_frames, data.hop, data.others) == (30, 10, None)
     assert list(data.fingerprint) == ["fan"]
@@ -97,7 +97,7 @@ def test_sections_are_numbered_by_their_place_in_the_chosen_ones(ask):
     data = ask(sections=[1, 4])
     assert data.sections == [1, 4]
     assert set(data.clips["section"]) == {1, 4}
-    assert sorted(data.source[1].tolist()) == [0] * 4 + [1] * 4
+    assert sorted(data.source.section.tolist()) == [0] * 4 + [1] * 4
 
 
 def test_the_fingerprint_names_every_machine_type_that_is_drawn_from_and_changes_with_the_choice(ask):
@@ -121,13 +121,13 @@ def test_without_a_validation_fraction_or_target_clips_those_parts_are_none(ask,
     data = ask(clips=clips[clips["domain"] == "source"], validation_fraction=0.0)
     assert data.validation is None and data.target is None
     assert list(data.validation_batches()) == []
-    assert len(data.source[0]) == 6 * 5
+    assert len(data.source) == 6 * 5
 
 
 def test_validation_batches_hold_the_beginning_of_every_held_out_clip(ask):
     data = ask(snippet_length=0.3)
     frames, section = (torch.cat(parts) for parts in zip(*data.validation_batches(), strict=True))
-    assert section.tolist() == data.validation[1].tolist()
+    assert section.tolist() == data.validation.section.tolist()
     held = data.clips.loc[data.held_out, "path"]
     for snippet, path in zip(frames, held, strict=True):
         np.testing.assert_array_equal(snippet, data.shard.frames_of(path)[: data.n_frames])
@@ -180,7 +180,7 @@ def test_a_snippet_longer_than_the_shortest_train_clip_or_than_no_frame_is_an_er
 def test_clips_of_different_lengths_are_drawn_from_in_snippets_that_fit_into_the_shortest(ask, mixed_lengths):
     data = ask(mixed_lengths, other_machines=True)
     assert data.n_frames == 30
-    assert sorted(set(data.source[0].length.tolist())) == [30, 61]
+    assert sorted(set(data.source.frames.length.tolist())) == [30, 61]
     assert data.others.length.tolist() == [8]
     assert data.others.crop(torch.tensor([0]), torch.tensor([0]), 30).shape == (1, 30, 16)  # repeated
     with pytest.raises(InputError, match="shortest train clip of fan"):
@@ -191,8 +191,8 @@ def test_a_section_of_a_single_train_clip_is_trained_on_and_not_held_out(ask, mi
     for i in (1, 2):
         (mixed_lengths / f"fan/train/section_01_source_train_normal_{i:04d}.wav").unlink()
     data = ask(mixed_lengths, validation_fraction=0.5)
-    assert data.source[1].tolist().count(1) == 1
-    assert 1 not in data.validation[1].tolist()
+    assert data.source.section.tolist().count(1) == 1
+    assert 1 not in data.validation.section.tolist()
 
 
 def test_a_silent_train_clip_is_named_where_it_is_to_be_scaled(ask, mixed_lengths):

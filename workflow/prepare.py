@@ -4,10 +4,10 @@ import os
 import sys
 import time
 
+from asd.demo.dataset import make
 from asd.errors import InputError
-from asd.mini import make
-from asd.settings import default_data_root, default_output_root
-from asd.tracking import Store
+from asd.paths import default_data_root, default_output_root
+from asd.tracking.mlflow_store import Store
 
 print(f"{time.strftime('%H:%M:%S')}  preparing the store of runs and the data", file=sys.stderr)
 try:

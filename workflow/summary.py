@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from asd.settings import default_output_root
+from asd.paths import default_output_root
 
 
 def overview(results: pd.DataFrame) -> pd.DataFrame:

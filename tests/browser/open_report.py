@@ -14,7 +14,7 @@ import pytest
 import requests
 from score_tables import report_of, run_table
 
-from asd.dataset import clips_table
+from asd.data.clips import clips_table
 
 PACKAGES = ["chromium", "chromium-driver"]
 PROGRAMS = ["chromium", "chromedriver"]

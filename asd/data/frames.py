@@ -1,0 +1,114 @@
+"""Clips' frames, drawn on the training device by index: no Python per sample, no worker processes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from asd.data.features import from_fixed
+from asd.data.store import Shard
+
+
+class Frames:
+    """Clips of one or several shards, by their number.
+
+    On a CPU the shards stay mapped files. On a GPU the clips' frames are copied into its memory once, if they fit into
+    half of what is free; else they are gathered on the CPU and sent batch by batch.
+
+    Args:
+        parts: shards and the paths of the clips taken from each.
+        device: where batches are wanted.
+        normalize_waveform: scale every clip to RMS 1, which in decibels subtracts 20·log10(rms).
+
+    Raises:
+        InputError: a silent clip that is to be scaled.
+    """
+
+    def __init__(
+        self, parts: list[tuple[Shard, pd.Series]], device: torch.device | str, normalize_waveform: bool = False
+    ):
+        self.device = torch.device(device)
+        tables = [shard.clips.loc[list(paths)].assign(part=i) for i, (shard, paths) in enumerate(parts)]
+        table = pd.concat(tables)
+        if normalize_waveform:
+            for shard, paths in parts:
+                shard.check_not_silent(paths)
+        gain = 20 * np.log10(table["rms"].to_numpy()) if normalize_waveform else np.zeros(len(table))
+        mapped = [torch.from_numpy(shard.frames) for shard, _ in parts]
+        start, length, part = (table[column].to_numpy() for column in ("start", "length", "part"))
+        size = 2 * length.sum() * mapped[0].shape[1]  # bytes
+        if self.device.type == "cuda" and 2 * size < torch.cuda.mem_get_info(self.device)[0]:
+            mapped = [copied(mapped, part, start, length, self.device)]
+            start, part = np.cumsum(length) - length, np.zeros_like(part)
+        self.parts, self.settings, self.mapped = parts, parts[0][0].settings, mapped
+        self.length, self.samples = (torch.tensor(table[column].to_numpy()) for column in ("length", "samples"))
+        self.gain = torch.from_numpy(gain)
+        where = mapped[0].device  # beside the frames, so that no crop waits for the device
+        self.start, self.period, self.part = (torch.tensor(a).to(where) for a in (start, length, part))
+        self.subtracted = self.gain.float().to(self.device)
+
+    def __len__(self) -> int:
+        return len(self.length)
+
+    def shortest(self) -> int:
+        """Frames of the shortest clip."""
+        return int(self.length.min())
+
+    def crop(self, clip: Tensor, offset: Tensor, n_frames: int) -> Tensor:
+        """``n_frames`` frames of each of the clips (B,), from frame ``offset`` (B,) on: (B, n_frames, n_mels) in dB.
+
+        Where a clip ends, it begins anew.
+        """
+        where = self.start.device
+        clip, offset = clip.to(where, non_blocking=True), offset.to(where, non_blocking=True)
+        position = (offset[:, None] + torch.arange(n_frames, device=where)) % self.period[clip, None]
+        row = self.start[clip, None] + position
+        if len(self.mapped) == 1:
+            frames = self.mapped[0][row]
+        else:
+            frames = torch.empty(*row.shape, self.mapped[0].shape[1], dtype=torch.int16)
+            for i in self.part[clip].unique().tolist():
+                mine = self.part[clip] == i
+                frames[mine] = self.mapped[i][row[mine]]
+        frames, clip = frames.to(self.device, non_blocking=True), clip.to(self.device, non_blocking=True)
+        return from_fixed(frames) - self.subtracted[clip, None, None]
+
+    def random_crop(self, clip: Tensor, n_frames: int, generator: torch.Generator) -> Tensor:
+        """As :meth:`crop`, at uniformly random whole frames; a clip shorter than ``n_frames`` starts anywhere."""
+        length = self.length[clip]
+        room = torch.where(length < n_frames, length, length - n_frames + 1)
+        offset = (torch.rand(len(clip), generator=generator, dtype=torch.float64) * room).long()
+        return self.crop(clip, offset, n_frames)
+
+    def mean_std(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of every mel band over all frames, (n_mels,) each; std floored at 1e-4·max."""
+        weight, gain = self.length.double() / self.length.sum(), self.gain[:, None]
+        statistics = np.concatenate([shard.statistics_of(paths) for shard, paths in self.parts])
+        mean, square = torch.from_numpy(statistics).unbind(1)
+        mean, square = mean - gain, square - 2 * gain * mean + gain.square()
+        mean, square = weight @ mean, weight @ square
+        std = (square - mean.square()).clamp(min=0).sqrt()
+        return mean.float(), std.clamp(min=1e-4 * std.max()).float()
+
+
+@dataclass(frozen=True)
+class LabelledFrames:
+    """Clips with the index of each one's section: ``frames`` of N clips, ``section`` (N,)."""
+
+    frames: Frames
+    section: Tensor
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+def copied(mapped: list[Tensor], part: np.ndarray, start: np.ndarray, length: np.ndarray, device) -> Tensor:
+    """The clips' frames, one after the other, in the memory of ``device``."""
+    frames = torch.empty(int(length.sum()), mapped[0].shape[1], dtype=torch.int16, device=device)
+    row = 0
+    for i, first, n in zip(part, start, length, strict=True):
+        frames[row : row + n] = mapped[i][first : first + n]
+        row += n
+    return frames

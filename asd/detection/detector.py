@@ -1,0 +1,131 @@
+"""A trained method in one file: all that is needed to score a recording, and the one contract of a method.
+
+The file is self-contained and loads with ``weights_only``: no code of its own is run by opening it.
+"""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from asd.data.features import FeatureSettings, as_float, log_mel
+from asd.errors import InputError
+from asd.files import replacing
+from asd.models.classifier import SectionClassifier
+from asd.models.density import DensityEstimator
+from asd.weights import load_weights
+
+FORMAT = "asd detector 1"
+KINDS = {"classifier": SectionClassifier, "density": DensityEstimator}
+FRAMES_AT_ONCE = 8192  # frames that go through the network together when scoring
+
+
+@dataclass
+class Detector:
+    """A model and how it is to be used.
+
+    Attributes:
+        method: name in score tables (``aux``, ``ccsa``, ``ae``, ``made``, ``maf``).
+        machine_type: what it was trained for.
+        kind: which of KINDS the model is.
+        config: the model's arguments.
+        model: the network.
+        features: how waveforms become frames.
+        normalize_waveform: whether clips are scaled to RMS 1 before.
+        sections: section numbers, in the order of the model's.
+        n_frames, hop: length of a snippet or window and the step from one to the next, in frames.
+        reduction: a clip's score is the ``mean`` or ``max`` over its snippets.
+        statistics: per section number, of the train scores: see :func:`asd.detection.scoring.calibrate`.
+    """
+
+    method: str
+    machine_type: str
+    kind: str
+    config: dict
+    model: nn.Module
+    features: FeatureSettings
+    normalize_waveform: bool
+    sections: list[int]
+    n_frames: int
+    hop: int
+    reduction: str
+    statistics: dict[int, dict[str, float]] = field(default_factory=dict)
+
+    def frames(self, waveform: np.ndarray) -> Tensor:
+        """Samples, int16 or floats in ±1, (samples,) → frames (N, n_mels) in dB.
+
+        Raises:
+            InputError: too short for one frame, or silent where it is to be scaled.
+        """
+        if self.features.n_frames(len(waveform)) == 0:
+            raise InputError(f"the waveform has {len(waveform)} samples; one frame takes {self.features.n_fft}")
+        samples = as_float(waveform)
+        frames = log_mel(samples, self.features)
+        if self.normalize_waveform:
+            rms = samples.double().square().mean().sqrt()
+            if rms == 0:
+                raise InputError("the waveform is digital silence and cannot be scaled to RMS 1")
+            frames -= 20 * rms.log10().float()
+        return frames
+
+    @torch.no_grad()
+    def window_scores(self, frames: Tensor, section: int) -> Tensor:
+        """Anomaly score of every snippet of clips of equal length and one section: (…, N, n_mels) → (…, W).
+
+        A clip shorter than a snippet is repeated.
+
+        Raises:
+            InputError: a section that the detector was not trained for.
+        """
+        if section not in self.sections:
+            raise InputError(f"section {section} is unknown to this detector; allowed: {self.sections}")
+        length, n_mels = frames.shape[-2:]
+        if length < self.n_frames:
+            frames = torch.cat([frames] * -(-self.n_frames // length), dim=-2)[..., : self.n_frames, :]
+        windows = frames.unfold(-2, self.n_frames, self.hop).transpose(-1, -2)
+        shape = windows.shape[:-2]
+        device = next(self.model.parameters()).device
+        index = self.sections.index(section)
+        scores = []
+        for some in windows.reshape(-1, self.n_frames, n_mels).split(max(1, FRAMES_AT_ONCE // self.n_frames)):
+            some = some.to(device)
+            scores.append(self.model.anomaly_score(some, torch.full((len(some),), index, device=device)))
+        return torch.cat(scores).view(shape)
+
+    def reduce(self, window_scores: Tensor) -> Tensor:
+        """Snippets' scores (…, W) → clips' scores (…)."""
+        return window_scores.mean(-1) if self.reduction == "mean" else window_scores.amax(-1)
+
+    def score(self, frames: Tensor, section: int) -> float:
+        """Anomaly score of one clip (N, n_mels): the higher, the more anomalous."""
+        self.model.eval()
+        return float(self.reduce(self.window_scores(frames, section)))
+
+    def save(self, path: Path | str) -> None:
+        """Write the detector into one file, whole or not at all."""
+        content = {name: value for name, value in vars(self).items() if name not in ("model", "features")}
+        state = {name: value.cpu() for name, value in self.model.state_dict().items()}
+        with replacing(path) as temporary:
+            torch.save({"format": FORMAT, "features": asdict(self.features), "state": state} | content, temporary)
+
+
+def load_detector(path: Path | str, device: torch.device | str = "cpu") -> Detector:
+    """Read a detector from its file.
+
+    Raises:
+        InputError: no such file, cut short, something else, or with code inside.
+    """
+    content = load_weights(path)
+    found = content.get("format") if isinstance(content, dict) else type(content).__name__
+    if found != FORMAT:
+        raise InputError(f"{path}: its format is {found!r}; allowed: {FORMAT!r}")
+    del content["format"]
+    state, features = content.pop("state"), FeatureSettings(**content.pop("features"))
+    model = KINDS[content["kind"]](**content["config"])
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(f"{path}: its weights do not fit its configuration ({error})") from error
+    return Detector(model=model.to(device).eval(), features=features, **content)

@@ -1,0 +1,118 @@
+"""From a detector and clips to the score table, the only thing that evaluation sees."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from asd.data.frames import Frames
+from asd.data.store import Shard
+from asd.detection.detector import Detector
+from asd.errors import InputError
+from asd.evaluation.decisions import reference_scores, thresholds
+from asd.evaluation.score_table import COLUMNS
+from asd.notebook.parameters import TrainingParameters
+from asd.training.data import TrainingData
+
+CLIPS_AT_ONCE = 64
+
+
+def score_clips(detector: Detector, shard: Shard, clips: pd.DataFrame) -> np.ndarray:
+    """Anomaly scores (N,) of the rows of the clips table, all of one machine type.
+
+    Raises:
+        InputError: a score that is not finite, naming its clip.
+    """
+    detector.model.eval()
+    device = next(detector.model.parameters()).device
+    frames = Frames([(shard, clips["path"])], device, detector.normalize_waveform)
+    scores = torch.empty(len(clips), dtype=torch.float64)
+    alike = clips.assign(length=frames.length.cpu().numpy(), row=range(len(clips))).groupby(["section", "length"])
+    for (section, length), some in alike:
+        for rows in torch.tensor(some["row"].to_numpy()).split(CLIPS_AT_ONCE):
+            whole = frames.crop(rows, torch.zeros_like(rows), int(length))
+            scores[rows] = detector.reduce(detector.window_scores(whole, int(section))).double().cpu()
+    odd = ~np.isfinite(scores.numpy())
+    if odd.any():
+        raise InputError(f"{clips['path'].iloc[int(odd.argmax())]}: its score is not finite ({odd.sum()} clips)")
+    return scores.numpy()
+
+
+def build_detector(
+    p: TrainingParameters, data: TrainingData, method: str, kind: str, config: dict, model: nn.Module
+) -> Detector:
+    """The detector that a training has made: the model, and how clips become its input."""
+    return Detector(
+        method=method,
+        machine_type=p.machine_type,
+        kind=kind,
+        config=config,
+        model=model,
+        features=data.shard.settings,
+        normalize_waveform=data.normalize_waveform,
+        sections=data.sections,
+        n_frames=data.n_frames,
+        hop=data.hop,
+        reduction=p.reduction,
+    )
+
+
+def score_table(detector: Detector, data: TrainingData, run_name: str, run_id: str, seed: int) -> pd.DataFrame:
+    """Score all clips of the training's machine type and sections: one row per clip, columns as in COLUMNS."""
+    scores = score_clips(detector, data.shard, data.clips)
+    run = {"method": detector.method, "run_name": run_name, "run_id": run_id, "seed": seed}
+    table = data.clips.rename(columns={"path": "clip"}).assign(score=scores, held_out=data.held_out, **run)
+    return table[COLUMNS].reset_index(drop=True)
+
+
+def calibrate(table: pd.DataFrame) -> dict[int, dict[str, float]]:
+    """What a detector keeps of its train scores, by section number: ``mean``, ``std``, ``threshold``, ``n_clips``.
+
+    They are those of the held-out clips where there are any, see :mod:`asd.evaluation.decisions`.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that few clips make no gamma distribution: 06_evaluation looks into that
+        limits = thresholds(table).set_index("section")["threshold"]
+    statistics = {}
+    for section, clips in table[table["split"] == "train"].groupby("section"):
+        scores, _ = reference_scores(clips, held_out=True)
+        statistics[int(section)] = {
+            "mean": float(scores.mean()),
+            "std": float(scores.std()),
+            "threshold": float(limits[section]),
+            "n_clips": len(scores),
+        }
+    return statistics
+
+
+def window_scores(detector: Detector, shard: Shard, clip: str, section: int) -> np.ndarray:
+    """Score over time: those of all snippets of one clip, (W,), ``detector.hop`` frames apart."""
+    detector.model.eval()
+    return detector.window_scores(whole_clip(detector, shard, clip), section).cpu().numpy()
+
+
+@torch.no_grad()
+def bin_scores(detector: Detector, shard: Shard, clip: str, section: int) -> np.ndarray:
+    """Where in time and frequency a clip is improbable: −log p of each bin, (N, n_mels). For density models.
+
+    A bin lies in as many windows as a window has frames (at the ends in fewer): the mean of its parts in theirs.
+    """
+    model, n = detector.model.eval(), detector.n_frames
+    frames = whole_clip(detector, shard, clip)
+    windows = frames.unfold(0, n, 1).transpose(1, 2)
+    index = torch.full((len(windows),), detector.sections.index(section), device=frames.device)
+    parts = model.log_prob_per_bin(windows, index)
+    scores, count = torch.zeros_like(frames), torch.zeros_like(frames[:, :1])
+    for i in range(n):
+        scores[i : i + len(windows)] -= parts[:, i]
+        count[i : i + len(windows)] += 1
+    return (scores / count).cpu().numpy()
+
+
+def whole_clip(detector: Detector, shard: Shard, clip: str) -> torch.Tensor:
+    """A clip's frames as the detector takes them, (N, n_mels) on its device; one short of a snippet is repeated."""
+    frames = Frames([(shard, pd.Series([clip]))], next(detector.model.parameters()).device, detector.normalize_waveform)
+    start = torch.tensor([0])
+    return frames.crop(start, start, max(int(frames.length[0]), detector.n_frames))[0]

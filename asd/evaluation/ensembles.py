@@ -1,0 +1,188 @@
+"""Scores made comparable: across methods, to average them, and across domains, to judge both by one threshold.
+
+* ``z_scores`` and ``ensemble``: each run's scores in units of its own train scores, then the mean over runs, as the
+  CP-JKU submission to DCASE 2021 Task 2 has it. Source and target clips may come from different runs.
+* ``by_domain``: the same per domain. Target clips score higher, normal or not, because the model knows them less; how
+  much higher, the few target train clips tell.
+* ``by_neighbours``: the level is not that of a domain but of the nearest train clips in some embedding, so no domain
+  labels are needed. It is the idea of local density-based normalisation (Wilkinghoff et al., "Local density-based
+  anomaly score normalization for domain generalization", IEEE TASLP 33, 2025), which divides a clip's distance to its
+  nearest reference by that reference's own distance to its neighbours; here any score takes the place of the distance.
+
+All are pure functions of score tables; train clips decide, test clips and labels have no say.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.spatial.distance import cdist
+
+from asd.errors import InputError
+from asd.evaluation.decisions import reference_scores
+
+SECTION = ["machine_type", "section"]
+CLIP = ["machine_type", "clip"]
+
+
+def _deviation(clips: pd.DataFrame, scores: np.ndarray) -> float:
+    """Population standard deviation of train ``scores``, which must not all be equal."""
+    deviation = float(np.std(scores))
+    if not deviation > 1e-12 * float(np.abs(scores).max()):
+        row = clips.iloc[0]
+        raise InputError(
+            f"score table of {row.get('run_name', 'a run')}: all {scores.size} train scores of {row['machine_type']} "
+            f"section {row['section']:02d} are {scores[0]:g}; at least two different ones are needed for a scale"
+        )
+    return deviation
+
+
+def _scale_scores(clips: pd.DataFrame, held_out: bool) -> np.ndarray:
+    """The scores that give mean and scale: held-out ones, if they are two or more different ones, else all of train."""
+    scores, _ = reference_scores(clips, held_out)
+    return scores if np.ptp(scores) > 0 else reference_scores(clips, False)[0]
+
+
+def z_scores(table: pd.DataFrame, held_out: bool = True) -> pd.DataFrame:
+    """Replace each score by ``(score − mean) / std`` of the train scores of its machine type and section.
+
+    Args:
+        table: score table of one run, train clips included.
+        held_out: mean and population std of the held-out train clips, as far as there are any; else of all.
+
+    Raises:
+        InputError: names the section that has no train clips, or whose train scores are all equal.
+    """
+    score = table["score"].to_numpy(dtype=float, copy=True)
+    for rows in table.groupby(SECTION).indices.values():
+        clips = table.iloc[rows]
+        reference = _scale_scores(clips, held_out)
+        score[rows] = (score[rows] - reference.mean()) / _deviation(clips, reference)
+    return table.assign(score=score)
+
+
+def ensemble(
+    runs: Sequence[pd.DataFrame] | Mapping[str, Sequence[pd.DataFrame]],
+    held_out: bool = True,
+    run_name: str = "ensemble",
+) -> pd.DataFrame:
+    """Mean of the z-scores of several runs.
+
+    Args:
+        runs: score tables, one a run, all of the same clips; or one such list for each domain, ``{"source": […],
+            "target": […]}``, for instance the pre-trained classifier for source and the fine-tuned one for target.
+        held_out: see ``z_scores``.
+        run_name: name of the result.
+
+    Returns:
+        A score table like any other, ``method`` "ensemble"; ``run_id`` names all runs in it; a train clip counts as
+        held out if no run was trained on it.
+
+    Raises:
+        InputError: no runs, runs of different clips, a clip of a domain without runs; see also ``z_scores``.
+    """
+    if isinstance(runs, Mapping):
+        parts = []
+        for domain, tables in runs.items():
+            whole = _mean_z_scores(tables, held_out)
+            parts.append(whole[whole["domain"] == domain])
+            other = set(whole["domain"].astype(object).fillna("")) - set(runs)
+            if other:
+                raise InputError(f"ensemble: clips of domain {sorted(other)[0]!r}, but runs for {sorted(runs)} only")
+        mean = pd.concat(parts)
+    else:
+        mean = _mean_z_scores(runs, held_out)
+    return mean.assign(method="ensemble", run_name=run_name).sort_values(CLIP, ignore_index=True)
+
+
+def _mean_z_scores(tables: Sequence[pd.DataFrame], held_out: bool) -> pd.DataFrame:
+    if not tables:
+        raise InputError("ensemble: no runs given; give one score table or more")
+    scaled = [z_scores(table.reset_index(drop=True), held_out).set_index(CLIP) for table in tables]
+    first = scaled[0]
+    for table in scaled:
+        missing = first.index.symmetric_difference(table.index)
+        if len(missing) or table.index.has_duplicates:
+            clip = missing[0] if len(missing) else table.index[table.index.duplicated()][0]
+            raise InputError(
+                f"ensemble: {clip[1]} ({clip[0]}) does not stand once in each run; {len(missing)} clips are in some of "
+                f"the runs {[str(other['run_name'].iloc[0]) for other in scaled]} alone"
+            )
+    aligned = [table.loc[first.index] for table in scaled]
+    return first.assign(
+        score=np.mean([table["score"] for table in aligned], axis=0),
+        held_out=np.all([table["held_out"] for table in aligned], axis=0),
+        run_id="+".join(str(table["run_id"].iloc[0]) for table in aligned),
+        seed=pd.array([pd.NA] * len(first), dtype="Int64"),
+    ).reset_index()
+
+
+def by_domain(table: pd.DataFrame, held_out: bool = True) -> pd.DataFrame:
+    """Replace each score by ``(score − mean of its domain's train scores) / std of its section's train scores``.
+
+    A section has three target train clips: enough for a mean, not for a spread, so the scale is the section's (mostly
+    that of its source clips). Clips of a domain without train clips, or of unknown domain, take the section's mean.
+
+    Args:
+        table: score table of one run, train clips included.
+        held_out: see ``z_scores``; target clips are never held out, all of them are taken.
+
+    Raises:
+        InputError: see ``z_scores``.
+    """
+    score = table["score"].to_numpy(dtype=float, copy=True)
+    domain = table["domain"].astype(object).fillna("").to_numpy()
+    for rows in table.groupby(SECTION).indices.values():
+        clips = table.iloc[rows]
+        reference = _scale_scores(clips, held_out)
+        mean = np.full(len(rows), reference.mean())
+        for name in ("source", "target"):
+            here = domain[rows] == name
+            if (clips["split"][here] == "train").any():
+                mean[here] = reference_scores(clips[here], held_out)[0].mean()
+        score[rows] = (score[rows] - mean) / _deviation(clips, reference)
+    return table.assign(score=score)
+
+
+def by_neighbours(table: pd.DataFrame, embedding: ArrayLike, k: int = 3, *, divide: bool = False) -> pd.DataFrame:
+    """Replace each score by its distance from the mean score of the ``k`` nearest train clips of its section.
+
+    A train clip is not its own neighbour. Three neighbours by default, as there are three target train clips.
+
+    Args:
+        table: score table of one run, train clips included, N rows.
+        embedding: (N, E), a point for each row of the table; nearest in the Euclidean distance (normalise the rows to
+            length 1 for the order of the cosine distance).
+        k: number of neighbours; fewer where a section has fewer.
+        divide: ``score / level`` instead of ``score − level``: for scores that are positive distances, as in the paper.
+            Log odds and log densities are differences already.
+
+    Raises:
+        InputError: shapes that do not fit, non-finite embeddings, k < 1, a section with fewer than 2 train clips, or a
+            level that is not positive where it divides.
+    """
+    embedding = np.asarray(embedding, dtype=float)
+    if embedding.ndim != 2 or len(embedding) != len(table) or not np.isfinite(embedding).all():
+        raise InputError(f"embedding: shape {embedding.shape}; allowed: ({len(table)}, E), a finite row for each score")
+    if k < 1:
+        raise InputError(f"k: {k} neighbours; allowed: 1 or more")
+    scores, train = table["score"].to_numpy(dtype=float), (table["split"] == "train").to_numpy()
+    result = np.empty(len(table))
+    for (machine_type, section), rows in table.groupby(SECTION).indices.items():
+        known = rows[train[rows]]
+        if len(known) < 2:
+            raise InputError(
+                f"by_neighbours: {machine_type} section {section:02d} has {len(known)} train clips; 2 or more"
+            )
+        distance = cdist(embedding[rows], embedding[known])
+        distance[rows[:, None] == known] = np.inf
+        nearest = np.argsort(distance, axis=1, kind="stable")[:, : min(k, len(known) - 1)]
+        level = scores[known][nearest].mean(axis=1)
+        if divide and not (level > 0).all():
+            raise InputError(
+                f"by_neighbours: {machine_type} section {section:02d} has train scores that are not positive; "
+                "dividing is for distances, subtract from log odds and log densities"
+            )
+        result[rows] = scores[rows] / level if divide else scores[rows] - level
+    return table.assign(score=result)

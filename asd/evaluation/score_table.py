@@ -1,0 +1,51 @@
+"""The score table, the only thing that evaluation sees: one row per clip, in one CSV file per machine type and run.
+
+``<output_root>/scores/<machine_type>/<run_name>.csv`` has the columns ``COLUMNS``. Whatever writes such a file, by hand
+or by another toolkit, takes part in evaluation, ensembles and the leaderboard.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from asd.errors import InputError
+from asd.files import replacing
+
+COLUMNS = ["machine_type", "section", "domain", "split", "label", "clip", "score"]
+COLUMNS += ["method", "run_name", "run_id", "seed", "held_out"]
+TEXTS = ("machine_type", "domain", "split", "clip", "method", "run_name", "run_id")
+NEEDED = ["machine_type", "section", "split", "clip", "score"]
+
+
+def table_path(output_root: Path | str, machine_type: str, run_name: str) -> Path:
+    """Where a run's score table lies."""
+    return Path(output_root) / "scores" / machine_type / f"{run_name}.csv"
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a score table, whole or not at all; scores with all their digits."""
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def read_table(path: Path | str) -> pd.DataFrame:
+    """Read a score table back as it was.
+
+    Raises:
+        InputError: no such file, columns are missing, or fields are empty.
+    """
+    empty = {"section": "", "label": ["", "NA", "nan"], "score": ["", "nan"]}  # a run may be named "07" or "nan"
+    kinds = dict.fromkeys(TEXTS, str) | {"label": "Int64"}
+    try:
+        table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=empty)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as a score table ({error})") from error
+    missing = [column for column in COLUMNS if column not in table]
+    if missing:
+        raise InputError(f"{path}: not a score table: no column {missing}")
+    empty = table[NEEDED].isna() | (table[NEEDED] == "")
+    if empty.any(axis=None):
+        line = int(empty.any(axis=1).argmax())
+        lacking = [column for column in NEEDED if empty[column].iloc[line]]
+        raise InputError(f"{path}, line {line + 2}: no {', '.join(lacking)}; is the file cut short?")
+    return table

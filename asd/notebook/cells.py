@@ -1,0 +1,164 @@
+"""What a notebook knows of itself: its parameters, the name of its settings, the command that runs it again.
+
+Names and values are taken from the source of its parameter cells: what later cells define, perhaps by the same name, is
+none of their business, and a misspelt name, which papermill would set silently, is found.
+"""
+
+import ast
+import json
+import shlex
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from IPython.display import display
+from pydantic import ValidationError
+
+from asd.errors import InputError
+from asd.notebook.parameters import NOT_TRAINING, FittingParameters, Parameters
+from asd.paths import PROJECT
+
+warnings.filterwarnings("ignore", "IProgress not found")  # of tqdm, which MLflow and librosa import
+
+COMPUTED = object()  # stands for a value that is no literal
+MARK = "# Parameters"  # papermill puts this above the cell that it injects, and so do our parameter cells
+
+
+def validated(model: type[Parameters], namespace: Mapping[str, Any]) -> Any:
+    """Validate what the parameter cells of a notebook have set.
+
+    Args:
+        model: what is allowed.
+        namespace: the notebook's variables (``globals()``), its history of executed cells (``In``) among them.
+
+    Raises:
+        InputError: an unknown name, a wrong type, an impossible value or combination: it names the parameter, what was
+            given and what is allowed.
+    """
+    cells = parameter_cells(namespace)
+    given = {name: value for source in cells for name, value in assignments(source).items()}
+    if not cells:  # not in a notebook
+        given = {name: namespace[name] for name in model.model_fields if name in namespace}
+    given = {name: namespace.get(name) if value is COMPUTED else value for name, value in given.items()}
+    try:
+        return model(**given)
+    except ValidationError as error:
+        raise InputError("\n".join(explained(problem, model) for problem in error.errors())) from None
+
+
+def explained(problem: dict, model: type[Parameters]) -> str:
+    """One line for one mistake."""
+    name = str(problem["loc"][0]) if problem["loc"] else "parameters"
+    if problem["type"] == "extra_forbidden":
+        return f"{name}: there is no such parameter; allowed: {', '.join(model.model_fields)}"
+    if problem["type"] == "missing":
+        return f"{name}: is not set; run the cell with the parameters first"
+    message = problem["msg"].removeprefix("Value error, ")
+    if isinstance(problem["input"], str) and problem["type"] == "bool_type":
+        message += "; allowed: True and False, spelt so (papermill -p takes any other word for a text)"
+    shown = "" if not problem["loc"] else f" {problem['input']!r} is not allowed:"
+    return f"{name}:{shown} {message[0].lower()}{message[1:]}"
+
+
+def parameter_cells(namespace: Mapping[str, Any]) -> list[str]:
+    """Sources of the parameter cells that were executed last: the notebook's own, then the injected one if any."""
+    cells: list[str] = []
+    for source in reversed(namespace.get("In", [])):
+        if source.startswith(MARK):
+            cells.insert(0, source)
+            if any(isinstance(node, ast.AnnAssign) for node in ast.parse(source).body):  # the notebook's own
+                return cells
+    return cells
+
+
+def assignments(source: str) -> dict[str, Any]:
+    """Names that a cell assigns to, and the values where they are literals, else COMPUTED."""
+    found = {}
+    for node in ast.parse(source).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        for target in targets:
+            if isinstance(target, ast.Name):
+                try:
+                    found[target.id] = ast.literal_eval(node.value)
+                except ValueError:
+                    found[target.id] = COMPUTED
+    return found
+
+
+def defaults(namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """The notebook's own values, without what papermill has injected."""
+    cells = parameter_cells(namespace)
+    return assignments(cells[0]) if cells else {}
+
+
+def settings_name(parameters: FittingParameters, notebook: str, namespace: Mapping[str, Any]) -> str:
+    """``demo`` for the notebook's defaults, ``dcase2021`` for the files in ``params/dcase2021``, else ``custom``."""
+    own = defaults(namespace)
+    varied = NOT_TRAINING | {"seed", "sections", "run_id", "architecture"}
+    chosen = {name: value for name, value in parameters.model_dump().items() if name not in varied}
+    if all(own.get(name) == value for name, value in chosen.items()):
+        return "demo"
+    published = own | published_parameters(notebook, parameters)
+    return "dcase2021" if all(published.get(name) == value for name, value in chosen.items()) else "custom"
+
+
+def published_parameters(notebook: str, parameters: Parameters) -> dict[str, Any]:
+    """What the files ``params/dcase2021/<notebook>[.<architecture>][.<machine_type>].yaml`` set together."""
+    merged: dict[str, Any] = {}
+    architecture = getattr(parameters, "architecture", "").lower()
+    for suffix in dict.fromkeys(["", f".{architecture}" if architecture else ""]):
+        for machine in ("", f".{parameters.machine_type}"):
+            path = PROJECT / "params" / "dcase2021" / f"{notebook}{suffix}{machine}.yaml"
+            if path.is_file():
+                merged |= yaml.safe_load(path.read_text()) or {}
+    return merged
+
+
+def command(notebook: str, parameters: Parameters, namespace: Mapping[str, Any]) -> str:
+    """The papermill command that runs the notebook with these parameters again."""
+    own = defaults(namespace)
+    words = ["papermill", f"notebooks/{notebook}.ipynb", "out.ipynb", "-p", "machine_type", parameters.machine_type]
+    for name, value in parameters.model_dump().items():
+        if name in ("machine_type", "retrain") or (name in own and own[name] == value):
+            continue
+        if isinstance(value, str):
+            words += ["-r", name, value]
+        elif isinstance(value, int | float):
+            words += ["-p", name, str(value)]
+        else:  # -p knows no lists and no null
+            words += ["-y", json.dumps({name: value})]
+    return shlex.join(words)
+
+
+def live() -> Callable[[str], None]:
+    """A line of text that is overwritten: live in JupyterLab, and its last state in a saved notebook."""
+    handle = None
+
+    def show(line: str) -> None:
+        nonlocal handle
+        if handle is None:
+            handle = display({"text/plain": line}, raw=True, display_id=True)
+        else:
+            handle.update({"text/plain": line}, raw=True)
+
+    return show
+
+
+def print_header(p: FittingParameters, settings_name: str, notebook: str) -> None:
+    """Say on what the notebook works, and what to use where its defaults are too small."""
+    print(
+        f"{p.machine_type} in {display_path(p.data)}, settings: {settings_name}; results in {display_path(p.outputs)}"
+    )
+    if not p.embedded and settings_name == "demo":
+        print("The defaults are sized for the embedded data set; for the challenge's full data there is")
+        print(f"params/dcase2021/{notebook}.yaml (papermill … -f params/dcase2021/{notebook}.yaml)")
+
+
+def display_path(path: Path) -> str:
+    """A path as people like to read it: below the working folder or the home folder where it lies there."""
+    for base, sign in ((Path.cwd(), "."), (Path.cwd().parent, ".."), (Path.home(), "~")):
+        if path.is_relative_to(base):
+            return str(Path(sign) / path.relative_to(base))
+    return str(path)

@@ -1,0 +1,20 @@
+"""What a notebook's parameters name, opened: the clips table and the feature settings."""
+
+import pandas as pd
+
+from asd.data.clips import clips_table
+from asd.data.features import FeatureSettings
+from asd.demo.dataset import make
+from asd.notebook.parameters import FeatureParameters, Parameters
+
+
+def feature_settings(p: FeatureParameters) -> FeatureSettings:
+    """The settings that the parameters name."""
+    return FeatureSettings(p.sample_rate, p.n_fft, p.hop_length, p.n_mels, p.consistent_with_librosa)
+
+
+def find_clips(p: Parameters) -> pd.DataFrame:
+    """The clips table of the parameters' data root; the embedded data set is made first where it is not there."""
+    if p.embedded:
+        make(p.data)
+    return clips_table(p.data)

@@ -1,0 +1,240 @@
+"""What the notebooks may be told: one model of parameters each, strict and without defaults.
+
+The defaults stand in the notebooks alone, in the cell tagged ``parameters``. Nothing heavy is imported here.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from asd.paths import default_data_root, default_output_root
+
+ARCHITECTURES = ("ae", "made", "maf")  # of asd.models.density, which nothing light imports
+NOT_TRAINING = {"machine_type", "data_root", "output_root", "run_name", "device", "retrain"}
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Parameters(BaseModel):
+    """What all notebooks share."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    machine_type: Name
+    data_root: str
+    output_root: str
+
+    @property
+    def data(self) -> Path:
+        """The data root: the parameter, or its default where it is empty."""
+        return Path(self.data_root).expanduser().absolute() if self.data_root else default_data_root()
+
+    @property
+    def outputs(self) -> Path:
+        """The output root: the parameter, or its default where it is empty."""
+        return Path(self.output_root).expanduser().absolute() if self.output_root else default_output_root()
+
+    @property
+    def embedded(self) -> bool:
+        """Whether nothing but the embedded data set was asked for."""
+        return not self.data_root and not os.environ.get("ASD_DATA_ROOT")
+
+
+class FeatureParameters(Parameters):
+    """How sound becomes frames."""
+
+    sample_rate: Count
+    n_fft: Annotated[int, Field(ge=16)]
+    hop_length: Count
+    n_mels: Count
+    consistent_with_librosa: bool
+
+    @model_validator(mode="after")
+    def _hop_within_window(self) -> "FeatureParameters":
+        if self.hop_length > self.n_fft:
+            raise ValueError(f"hop_length {self.hop_length} leaves gaps between windows of n_fft {self.n_fft}")
+        return self
+
+
+class FittingParameters(Parameters):
+    """What all trainings share: how a model is fitted."""
+
+    run_name: str
+    proxy_outlier_lambda: NotNegative
+    batch_size: Count
+    learning_rate: Positive
+    min_learning_rate: NotNegative
+    weight_decay: NotNegative
+    rampdown_start: Annotated[int, Field(ge=0)]
+    rampdown_length: Annotated[int, Field(ge=0)]
+    max_epochs: Count
+    device: str
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    debug: bool
+    retrain: bool
+
+    @field_validator("run_name")
+    @classmethod
+    def _file_name(cls, value: str) -> str:
+        if value and (not value.replace("_", "").replace("-", "").replace(".", "").isalnum() or value[0] in ".-"):
+            raise ValueError("allowed: letters, digits, _, - and .")
+        return value
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, value: str) -> str:
+        if value not in ("auto", "cpu", "cuda") and not value.removeprefix("cuda:").isdigit():
+            raise ValueError("allowed: 'auto', 'cpu', 'cuda', 'cuda:0', …")
+        return value
+
+    @model_validator(mode="after")
+    def _ramp_leads_down(self) -> "FittingParameters":
+        if self.min_learning_rate > self.learning_rate:
+            raise ValueError(
+                f"min_learning_rate {self.min_learning_rate} is larger than learning_rate {self.learning_rate},"
+                " and it is the final one"
+            )
+        return self
+
+    def name(self, method: str) -> str:
+        """The run's name: the method's where none is given; a try-out does not take the place of a real run."""
+        return self.run_name or (f"{method}-debug" if self.debug else method)
+
+    @property
+    def schedule(self) -> dict[str, float]:
+        """The arguments of :class:`asd.training.loop.Optimisation`; one epoch to check a set-up with ``debug``."""
+        names = ("learning_rate", "min_learning_rate", "rampdown_start", "rampdown_length", "weight_decay")
+        return {name: getattr(self, name) for name in names} | {"max_epochs": 1 if self.debug else self.max_epochs}
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """The parameters that the result of a training depends on."""
+        return {name: value for name, value in self.model_dump().items() if name not in NOT_TRAINING}
+
+
+class TrainingParameters(FeatureParameters, FittingParameters):
+    """A training from scratch: also from which clips, and in which form."""
+
+    sections: list[Annotated[int, Field(ge=0)]]
+    validation_fraction: Annotated[float, Field(ge=0, lt=1)]
+    snippet_length: Positive | None
+    snippet_hop_size: Positive | None
+    reduction: Literal["mean", "max"]
+    normalize_waveform: bool
+    least_frames: ClassVar[int] = 1  # of a snippet
+
+    @field_validator("sections")
+    @classmethod
+    def _each_once(cls, value: list[int]) -> list[int]:
+        if len(set(value)) < len(value):
+            raise ValueError("a section stands there twice")
+        return sorted(value)
+
+
+class ExplorationParameters(FeatureParameters):
+    """01_exploration."""
+
+
+class FeatureNotebookParameters(FeatureParameters):
+    """02_features."""
+
+
+class AuxParameters(TrainingParameters):
+    """03_aux."""
+
+    n_mels: Annotated[int, Field(ge=5)]
+    proxy_outliers: Literal["none", "other_machines"]
+    pairwise_mixing: bool
+    normalize: Literal["batchnorm", "mean_std", "mean_std_learnable", "none"]
+    rho_f: Annotated[int, Field(ge=0, le=30)]
+    rho_t: Annotated[int, Field(ge=0, le=30)]
+    base_channels: Count
+    least_frames: ClassVar[int] = 5  # of fewer frames, or mel bands, the network's strides leave nothing
+
+
+class CcsaParameters(FittingParameters):
+    """04_ccsa: clips and features are those of the classifier that it starts from."""
+
+    run_id: str
+    da_task: Literal["ccsa", "none"]
+    da_lambda: NotNegative
+    margin: NotNegative
+    target_clips: Literal["target", "source"]
+    proxy_outliers: Literal["none", "other_machines"]
+
+    @field_validator("run_id")
+    @classmethod
+    def _empty_or_an_id(cls, value: str) -> str:
+        if re.fullmatch("([0-9a-f]{32})?", value) is None:
+            raise ValueError("allowed: the 32 hexadecimal digits that 03_aux prints as its last result, or nothing")
+        return value
+
+
+class DensityParameters(TrainingParameters):
+    """05_density."""
+
+    architecture: str
+    n_gaussians: Count
+    hidden_size: Count | None
+    hidden_dims: Count | None
+    snippet_length: Positive
+    snippet_hop_size: Positive
+    proxy_outliers: Literal["none", "other_sections", "other_sections_and_machines"]
+    margin: NotNegative
+
+    @field_validator("architecture")
+    @classmethod
+    def _in_any_case(cls, value: str) -> str:
+        if value.lower() not in ARCHITECTURES:
+            raise ValueError("allowed: 'AE', 'MADE' and 'MAF', in any case")
+        return value.lower()
+
+    @model_validator(mode="after")
+    def _mixtures_of_densities(self) -> "DensityParameters":
+        if self.architecture == "ae" and self.n_gaussians > 1:
+            raise ValueError(
+                f"n_gaussians {self.n_gaussians}: the AE has none; allowed: 1, or architecture MADE or MAF"
+            )
+        return self
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The architecture's arguments; those left empty are its own defaults."""
+        given = {"hidden_size": self.hidden_size, "hidden_dims": self.hidden_dims}
+        if self.architecture != "ae":
+            given["n_gaussians"] = self.n_gaussians
+        return {name: value for name, value in given.items() if value is not None}
+
+
+class EvaluationParameters(FeatureParameters):
+    """06_evaluation."""
+
+    percentile: Annotated[float, Field(gt=0, lt=1)]
+    held_out: bool
+    ensemble: list[Name] | dict[Literal["source", "target"], Annotated[list[Name], Field(min_length=1)]]
+    resamples: Annotated[int, Field(ge=100)]
+    submission_run: str
+    submission_label: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+    authors: Annotated[list[str], Field(min_length=1)]
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+
+    @field_validator("ensemble")
+    @classmethod
+    def _runs_for_both_domains(cls, value: list[str] | dict[str, list[str]]) -> list[str] | dict[str, list[str]]:
+        if isinstance(value, dict) and set(value) != {"source", "target"}:
+            raise ValueError('allowed: a list of run names, or {"source": [run names], "target": [run names]}')
+        return value
+
+    @field_validator("authors")
+    @classmethod
+    def _three_parts(cls, value: list[str]) -> list[str]:
+        for author in value:
+            if len([part for part in author.split(",") if part.strip()]) != 3:
+                raise ValueError('allowed: a list of "lastname, firstname, affiliation"')
+        return value

@@ -1,0 +1,109 @@
+"""The figures of the fine-tuning to the target domain: embeddings and their distances, AUC before and after."""
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from asd.plots.common import DOMAIN_COLORS
+from asd.training.adaptation import PAIRS
+
+MARKERS = "osD^vPX*<>"  # of sections
+PAIR_COLORS = dict(zip(PAIRS, ("#555555", "#cc79a7"), strict=True))
+
+
+def plane(ax: Axes, points: ArrayLike, section: ArrayLike, domain: str, seen: bool = True, **style: object) -> None:
+    """Draw points (N, 2): the colour tells the domain, the shape the section (N,); hollow ones were not trained on."""
+    points, section = np.asarray(points), np.asarray(section)
+    color = DOMAIN_COLORS[domain]
+    face, edge = (color, "black") if seen else ("none", color)
+    for i, one in enumerate(np.unique(section)):
+        mine = points[section == one]
+        look = {"s": 28, "linewidth": 0.5 if seen else 1.2} | style
+        ax.scatter(*mine.T, marker=MARKERS[i % len(MARKERS)], facecolor=face, edgecolor=edge, **look)
+
+
+def plane_legend(ax: Axes, unseen: bool) -> None:
+    """Say beside a plane what colours and hollow points mean."""
+    looks = {"source": ("source", True), "target": ("target, trained on", True), "unseen": ("target, unseen", False)}
+    for name, (label, seen) in looks.items():
+        if name != "unseen" or unseen:
+            color = DOMAIN_COLORS["source" if name == "source" else "target"]
+            face, edge = (color, "black") if seen else ("none", color)
+            ax.scatter([], [], facecolor=face, edgecolor=edge, s=40, label=label)
+    ax.legend(title="a shape for each section", loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
+
+
+def pair_histograms(distances: Mapping[str, Mapping[str, pd.DataFrame]], margin: float) -> Figure:
+    """Draw distances of same- and different-section pairs; the line is the margin.
+
+    Args:
+        distances: rows of the figure by name, each with its panels' tables
+            (:func:`asd.training.adaptation.pair_distances`).
+        margin: CCSA's.
+    """
+    rows, columns = len(distances), max(len(tables) for tables in distances.values())
+    figure, axes = plt.subplots(rows, columns, figsize=(3.9 * columns + 1.6, 2.6 * rows), sharex=True, squeeze=False)
+    top = max(table["distance"].max() for tables in distances.values() for table in tables.values())
+    for row, (when, tables) in zip(axes, distances.items(), strict=True):
+        for ax, (clips, table) in zip(row, tables.items(), strict=False):
+            last = ax is axes[0, len(tables) - 1]
+            sns.histplot(
+                table, x="distance", hue="pair", hue_order=PAIRS, palette=PAIR_COLORS, bins=40, binrange=(0, top),
+                stat="density", common_norm=False, element="step", ax=ax, legend=last,
+            )  # fmt: skip
+            if last:
+                sns.move_legend(ax, "upper left", bbox_to_anchor=(1, 1), title="pairs of", fontsize="small")
+            ax.axvline(margin, color="black", linestyle="--", linewidth=1)
+            ax.annotate("margin ", (margin, 0.96), xycoords=("data", "axes fraction"), ha="right", va="top", fontsize=9)
+            ax.set(
+                title=f"{when}: target clips {clips}", xlabel="distance of two embeddings", ylabel="density of pairs"
+            )
+    return figure
+
+
+def training_curves(history: pd.DataFrame) -> Figure:
+    """Draw CCSA's two terms and how hard each part of the loss pulls at the embedding, over the epochs."""
+    figure, axes = plt.subplots(1, 3, figsize=(14, 3.2))
+    pulls = [name for name in history if name.startswith("gradient_")]
+    panels = {
+        "cross entropy": ["source", "target", "validation_loss"],
+        "CCSA's terms": ["semantic", "contrastive"],
+        "norm of the gradient at the embedding": pulls,
+    }
+    for ax, (title, names) in zip(axes, panels.items(), strict=True):
+        there = [name for name in names if name in history]  # without held-out clips there is no validation
+        for name, style in zip(there, ("-", "--", ":", "-."), strict=False):
+            label = name.removeprefix("gradient_").replace("_", " ")
+            ax.plot(history["epoch"] + 1, history[name], style, marker=".", label=label)
+        ax.set(xlabel="epoch", title=title)
+        ax.set_ylim(0, 1.4 * ax.get_ylim()[1])  # room for the legend
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.legend(loc="upper right", ncols=2, fontsize="small")
+    return figure
+
+
+def before_and_after(before: pd.DataFrame, after: pd.DataFrame) -> Figure:
+    """Draw how the AUC of every section has changed, an arrow a section, a panel a domain; grey: guessing."""
+    both = before.merge(after, on=["section", "domain"], suffixes=("_before", "_after")).dropna(
+        subset=["auc_before", "auc_after"]
+    )
+    domains = [domain for domain in ("source", "target") if domain in set(both["domain"])]
+    figure, axes = plt.subplots(1, len(domains), figsize=(4.5 * len(domains), 3.2), sharey=True, squeeze=False)
+    for ax, domain in zip(axes[0], domains, strict=True):
+        some = both[both["domain"] == domain].sort_values("section")
+        x, color = np.arange(len(some)), DOMAIN_COLORS[domain]
+        ax.vlines(x, some["auc_before"], some["auc_after"], color=color, linewidth=2)
+        ax.plot(x, some["auc_before"], "o", color="white", markeredgecolor=color, markersize=8, label="before")
+        ax.plot(x, some["auc_after"], "o", color=color, markersize=8, label="after")
+        ax.axhline(0.5, color="grey", linestyle="--", linewidth=1)
+        means = f"{some['auc_before'].mean():.3f} → {some['auc_after'].mean():.3f}"
+        ax.set_xticks(x, some["section"].map("{:02}".format))
+        ax.set(title=f"{domain}: mean {means}", xlabel="section", ylabel="AUC", xlim=(-0.5, len(some) - 0.5))
+    axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return figure

@@ -1,0 +1,107 @@
+"""The figures' common look, and the ones that several notebooks draw.
+
+The same colour means the same thing everywhere: blue and orange are source and target; normal is light, anomalous is
+dark. Both pairs differ in lightness too, so that a grey print can be read, and are told apart by the colour-blind.
+"""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from asd.data.features import FeatureSettings, mel_frequencies
+
+DOMAIN_COLORS = {"source": "#3b7cb8", "target": "#f2a33a", "mixed": "#777777", "unknown": "#bbbbbb"}
+LABEL_COLORS = {"normal": "#9ecae1", "anomalous": "#a50f15", "unknown": "#bbbbbb"}
+LABELS = {0: "normal", 1: "anomalous"}
+
+
+def set_style() -> None:
+    """Make matplotlib and seaborn draw in our look."""
+    sns.set_theme(context="notebook", style="ticks", palette="colorblind", rc={"axes.grid": True, "grid.alpha": 0.3})
+    plt.rcParams |= {
+        "figure.dpi": 80,
+        "savefig.bbox": "tight",
+        "axes.titlesize": "medium",
+        "figure.constrained_layout.use": True,
+    }
+
+
+def label_names(labels: pd.Series) -> pd.Series:
+    """0, 1 and unknown as words, for legends."""
+    return labels.map(LABELS).astype(object).fillna("unknown")
+
+
+def spectrogram(ax: Axes, frames: ArrayLike, settings: FeatureSettings, title: str = "", **limits: float) -> None:
+    """Draw log-mel frames (N, n_mels) in dB over seconds and Hz, with a colour bar; ``limits``: vmin, vmax."""
+    frames = np.asarray(frames)
+    seconds = len(frames) * settings.hop_length / settings.sample_rate
+    image = ax.imshow(
+        frames.T, origin="lower", aspect="auto", cmap="magma", extent=(0, seconds, 0, settings.n_mels), **limits
+    )
+    mel_axis(ax, settings)
+    ax.set(xlabel="time (s)", title=title)
+    ax.figure.colorbar(image, ax=ax, label="level (dB)")
+
+
+def mel_axis(ax: Axes, settings: FeatureSettings) -> None:
+    """Label a y axis of mel bands with the frequencies of some of them."""
+    centres = mel_frequencies(settings)
+    wanted = [f for f in (250, 500, 1000, 2000, 4000) if f < settings.sample_rate / 2]
+    ax.set_yticks([float(np.interp(f, centres, np.arange(len(centres)) + 0.5)) for f in wanted], wanted)
+    ax.set_ylabel("frequency (Hz)")
+    ax.grid(False)
+
+
+def learning_curves(history: pd.DataFrame, groups: Sequence[Sequence[str]]) -> Figure:
+    """Draw a panel for each group of columns of the history (a row an epoch)."""
+    figure, axes = plt.subplots(1, len(groups), figsize=(5 * len(groups), 3.2), squeeze=False)
+    for ax, names in zip(axes[0], groups, strict=True):
+        for name, style in zip(names, ("-", "--", ":", "-."), strict=False):
+            if name in history:
+                ax.plot(history["epoch"] + 1, history[name], style, marker=".", label=name.replace("_", " "))
+        ax.set(xlabel="epoch", title=", ".join(names).replace("_", " "))
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.legend()
+    return figure
+
+
+def score_distributions(table: pd.DataFrame) -> Figure:
+    """Draw the scores of the test clips, a panel for each section: domains side by side, a dot a clip."""
+    test = table[table["split"] == "test"].assign(label=lambda t: label_names(t["label"]))
+    sections = sorted(set(test["section"]))
+    columns = min(3, len(sections))
+    rows = -(-len(sections) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(4 * columns, 3 * rows), squeeze=False, sharey=True)
+    for ax, section in zip(axes.flat, sections, strict=False):
+        some = test[test["section"] == section].replace({"domain": {"": "unknown"}})
+        order = [domain for domain in DOMAIN_COLORS if domain in set(some["domain"])]
+        hues = [name for name in LABEL_COLORS if name in set(some["label"])]
+        sns.stripplot(
+            some, x="domain", y="score", hue="label", order=order, hue_order=hues, palette=LABEL_COLORS, ax=ax,
+            dodge=True, size=4, alpha=0.8, linewidth=0.3, edgecolor="black", legend="full",
+        )  # fmt: skip
+        ax.set(title=f"section {section:02}", xlabel="", ylabel="anomaly score")
+        ax.legend(title="", fontsize="small")
+    for ax in axes.flat[len(sections) :]:
+        ax.axis("off")
+    return figure
+
+
+def auc_bars(results: pd.DataFrame, hue: str = "domain") -> Figure:
+    """Draw the AUC of every section, a bar a ``hue``; the line at 0.5 is guessing."""
+    some = results.dropna(subset=["auc"]).assign(section=lambda t: t["section"].map("{:02}".format))
+    figure, ax = plt.subplots(figsize=(max(5, 1.1 * some["section"].nunique() * some[hue].nunique()), 3))
+    sns.barplot(
+        some, x="section", y="auc", hue=hue, palette=DOMAIN_COLORS if hue == "domain" else None, ax=ax, errorbar=None
+    )
+    ax.axhline(0.5, color="black", linewidth=1, linestyle="--")
+    ax.set(ylim=(0, 1), ylabel="AUC")
+    if len(some):
+        ax.legend(title="", loc="lower right")
+    return figure

@@ -1,0 +1,115 @@
+"""The figures of the density models: where they put their probability."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+from asd.data.features import FeatureSettings
+from asd.plots.common import LABEL_COLORS, mel_axis, spectrogram
+
+OUTLIER_STYLES = ("--", ":")
+OUTLIER_COLOR = "#444444"
+CURVE = "#31708e"
+
+
+@torch.no_grad()
+def plane(ax: Axes, density: nn.Module, title: str, reach: float = 3.0, steps: int = 121) -> float:
+    """Draw the density of a model of two numbers, with one condition that is 1; return its integral over the square."""
+    t = torch.linspace(-reach, reach, steps)
+    grid = torch.cartesian_prod(t, t)
+    values = density.log_prob(grid, torch.ones(len(grid), 1)).exp().view(steps, steps)
+    limit = float(values.quantile(0.995))  # a narrow ridge must not darken all the rest
+    ax.imshow(values.T.numpy(), origin="lower", extent=(-reach, reach, -reach, reach), cmap="Blues", vmin=0, vmax=limit)
+    ax.set(title=title, xlabel="$x_1$", ylabel="$x_2$")
+    ax.grid(False)
+    return float(values.sum()) * (2 * reach / (steps - 1)) ** 2
+
+
+def tame(ax: Axes, scores: ArrayLike) -> None:
+    """Give the axis of scores a logarithmic end where few high ones would squash all the others."""
+    low, middle, most, high = np.quantile(scores, [0, 0.5, 0.75, 1])
+    if high - middle > 20 * (middle - low):
+        if low > 0:
+            ax.set_yscale("log")
+        else:
+            ax.set_yscale("symlog", linthresh=max(-low, abs(most)))
+        ax.set_ylim(min(low / 1.5, 1.5 * low), 3 * high)
+
+
+def log_prob_histogram(log_prob: Mapping[str, ArrayLike]) -> Figure:
+    """Draw distributions of log p per dimension: ``normal``, ``anomalous``, and others as dashed lines.
+
+    The axis leaves room for three times the width of the normal ones; what lies beyond is counted at its left edge.
+    """
+    clips = [name for name in log_prob if name in LABEL_COLORS]
+    low, high = np.quantile(log_prob[clips[0]], [0.02, 0.999])
+    low, high = low - 3 * (high - low), high + 0.2 * (high - low)
+    figure, ax = plt.subplots(figsize=(8, 3.5))
+    styles = iter(OUTLIER_STYLES)
+    for name, values in log_prob.items():
+        tested = name in LABEL_COLORS
+        sns.histplot(
+            x=np.clip(values, low, high), bins=np.linspace(low, high, 60), stat="density", element="step", ax=ax,
+            fill=tested, alpha=0.4 if tested else 1, color=LABEL_COLORS.get(name, OUTLIER_COLOR), linewidth=1.5,
+            linestyle="-" if tested else next(styles), label=name,
+        )  # fmt: skip
+    ax.set(xlabel="log p per dimension (what is less likely stands at the left edge)", ylabel="density of windows")
+    ax.set_xlim(low, high)
+    ax.legend(loc="upper left")
+    return figure
+
+
+def improbable(
+    clips: Mapping[str, tuple[ArrayLike, ArrayLike, ArrayLike]], settings: FeatureSettings, n_frames: int, hop: int
+) -> Figure:
+    """Draw clips side by side: the log-mels, each bin's −log p, and the score over time. The same scale for all.
+
+    The first clip is the normal one: bins get the brightest colour from twice the most improbable of its own on.
+
+    Args:
+        clips: title → frames (N, n_mels) in dB, then ``bin_scores`` and ``window_scores`` of
+            :mod:`asd.detection.scoring`.
+        settings: how the frames were computed.
+        n_frames, hop: length of a window and the step between two, in frames.
+    """
+    figure, axes = plt.subplots(3, len(clips), figsize=(6 * len(clips), 8), squeeze=False, sharex="col", sharey="row")
+    levels = np.quantile(np.concatenate([np.ravel(frames) for frames, _, _ in clips.values()]), [0.005, 1])
+    low, high = np.quantile(next(iter(clips.values()))[1], [0.01, 0.999])
+    hop_seconds = settings.hop_length / settings.sample_rate
+    for column, (title, (frames, bins, scores)) in zip(axes.T, clips.items(), strict=True):
+        spectrogram(column[0], frames, settings, title, vmin=levels[0], vmax=levels[1])
+        image = column[1].imshow(
+            np.asarray(bins).T, origin="lower", aspect="auto", cmap="viridis", vmin=low, vmax=low + 2 * (high - low),
+            extent=(0, len(bins) * hop_seconds, 0, settings.n_mels),
+        )  # fmt: skip
+        mel_axis(column[1], settings)
+        figure.colorbar(image, ax=column[1], label="−log p of a bin", extend="max")
+        column[2].plot((np.arange(len(scores)) * hop + n_frames / 2) * hop_seconds, scores, color=CURVE)
+        column[2].set(xlabel="time (s)", ylabel="score of a window")
+        column[0].set_xlabel("")
+    return figure
+
+
+def windows(ax: Axes, some: Tensor, settings: FeatureSettings, title: str, **limits: float) -> None:
+    """Draw windows (B, n_frames, n_mels) in dB side by side."""
+    spectrogram(ax, some.flatten(0, 1).cpu(), settings, title, **limits)
+    edges = np.arange(1, len(some)) * some.shape[1] * settings.hop_length / settings.sample_rate
+    for edge in edges:
+        ax.axvline(edge, color="white", linewidth=1.5)
+    ax.set(xticks=[], xlabel="one window beside the other")
+
+
+def matrix(ax: Axes, values: Tensor, names: Sequence[str], title: str) -> None:
+    """Draw how strongly each output (row) depends on each input (column): absolute values, zero white."""
+    ax.imshow(values.abs(), cmap="Blues", vmin=0)
+    ax.set(title=title, xlabel="input", ylabel="output", xticks=range(len(names)), yticks=range(len(names)))
+    ax.set_xticklabels(names)
+    ax.set_yticklabels(names)
+    ax.grid(False)

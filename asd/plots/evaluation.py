@@ -1,0 +1,182 @@
+"""The figures of evaluation: what the metrics leave out. They have the look of :mod:`asd.plots.common`."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy import stats
+
+from asd.evaluation.metrics import MAX_FPR, MIXED
+from asd.plots.common import DOMAIN_COLORS, LABEL_COLORS, label_names
+
+DOMAIN_STYLE = {"source": "-", "target": "--", MIXED: ":"}
+DENSITY_COLOR = "#31708e"
+
+
+def panels(sections: Sequence[int], width: float, height: float, **options: object) -> tuple[Figure, list[Axes]]:
+    """One panel a section, three in a row; those that are over stay empty."""
+    columns = min(3, max(1, len(sections)))
+    rows = -(-len(sections) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(width * columns, height * rows), squeeze=False, **options)
+    for ax in axes.flat[len(sections) :]:
+        ax.axis("off")
+    return figure, list(axes.flat)
+
+
+def shared_legend(figure: Figure, ax: Axes) -> None:
+    """One legend for all panels, above them: that of ``ax``."""
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize="small", frameon=False)
+
+
+def intervals(cells: pd.DataFrame) -> Figure:
+    """Draw the AUC of the cells of one machine type with its 95% interval: a panel a run, a group a section.
+
+    Args:
+        cells: rows of ``asd.evaluation.tables.measure`` of one machine type.
+    """
+    names = list(dict.fromkeys(cells["run_name"]))
+    sections = sorted(set(cells["section"]))
+    columns = min(2, len(names))
+    rows = -(-len(names) // columns)
+    size = (max(4.5, 1.0 * len(sections)) * columns, 2.8 * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, sharey=True)
+    lowest = min(0.4, cells["auc_low"].min(skipna=True)) if cells["auc_low"].notna().any() else 0.4
+    for ax, name in zip(axes.flat, names, strict=False):
+        some = cells[(cells["run_name"] == name) & cells["auc"].notna()]
+        for shift, marker, domain in ((-0.22, "o", "source"), (0, "s", "target"), (0.22, "^", MIXED)):
+            here = some[some["domain"] == domain]
+            x = np.array([sections.index(section) for section in here["section"]]) + shift
+            bounds = np.abs(here[["auc_low", "auc_high"]].to_numpy().T - here["auc"].to_numpy())
+            color = DOMAIN_COLORS[domain]
+            ax.errorbar(x, here["auc"], bounds, fmt=marker, color=color, capsize=3, label=domain)
+        ax.axhline(0.5, color="black", linewidth=1, linestyle="--")
+        ax.set(title=name, ylim=(lowest - 0.03, 1.03), xlabel="section")
+        ax.set_xticks(range(len(sections)), [f"{section:02}" for section in sections])
+    for ax in axes[:, 0]:
+        ax.set_ylabel("AUC")
+    for ax in axes.flat[len(names) :]:
+        ax.axis("off")
+    shared_legend(figure, axes[0, 0])
+    return figure
+
+
+def roc_curves(table: pd.DataFrame, results: pd.DataFrame) -> Figure:
+    """Draw the ROC curves of a run for one machine type, a panel a section; pAUC looks at the shaded part only.
+
+    Args:
+        table: the run's score table, one machine type.
+        results: its rows of ``asd.evaluation.metrics.evaluate_scores``.
+    """
+    test = table[(table["split"] == "test") & table["label"].notna()]
+    sections = sorted(set(table["section"]))
+    figure, axes = panels(sections, 3.2, 3.1, sharex=True, sharey=True)
+    for ax, section in zip(axes, sections, strict=False):
+        ax.axvspan(0, MAX_FPR, color="0.5", alpha=0.15, linewidth=0)
+        ax.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle="--")
+        for row in results[(results["section"] == section) & results["auc"].notna()].itertuples():
+            some = test[(test["section"] == section) & (test["domain"].eq(row.domain) | (row.domain == MIXED))]
+            fpr, tpr = roc_curve(some["label"].to_numpy(dtype=int), some["score"].to_numpy())
+            label = f"{row.domain} {row.auc:.2f}"
+            ax.plot(fpr, tpr, color=DOMAIN_COLORS[row.domain], linestyle=DOMAIN_STYLE[row.domain], label=label)
+        ax.set(title=f"section {section:02}", aspect="equal")
+        if ax.get_legend_handles_labels()[1]:
+            ax.legend(title="AUC", fontsize="small", title_fontsize="small", loc="lower right")
+        else:
+            text = "needs normal and\nanomalous test clips"
+            ax.text(0.5, 0.3, text, ha="center", fontsize="small", backgroundcolor="white")
+    figure.supxlabel("false positive rate", fontsize="medium")
+    figure.supylabel("true positive rate", fontsize="medium")
+    return figure
+
+
+def roc_curve(label: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """False and true positive rates (S + 1,) at each of the S different scores (N,), from (0, 0) to (1, 1)."""
+    order = np.argsort(-score, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)
+    rates = []
+    for hit in (label[order] == 0, label[order] == 1):
+        steps = np.cumsum(hit)[last]
+        rates.append(np.concatenate([[0], steps / steps[-1]]))
+    return rates[0], rates[1]
+
+
+def decision_thresholds(table: pd.DataFrame, limits: pd.DataFrame) -> Figure:
+    """Draw where the threshold of each section lies: gamma density, threshold, and the clips' scores below.
+
+    Args:
+        table: a run's score table, one machine type.
+        limits: its rows of ``asd.evaluation.decisions.thresholds``.
+    """
+    sections = sorted(set(table["section"]))
+    figure, axes = panels(sections, 4.2, 2.9)
+    for ax, section in zip(axes, sections, strict=False):
+        clips = table[table["section"] == section]
+        limit = limits[limits["section"] == section].iloc[0]
+        train = clips[clips["split"] == "train"]["score"]
+        low, high = clips["score"].min(), clips["score"].max()
+        grid = np.linspace(low - 0.05 * (high - low), high + 0.05 * (high - low), 400)
+        bins = np.linspace(grid[0], grid[-1], 26)
+        ax.hist(train, bins, density=True, color="0.75", label="normal train clips")
+        peak = ax.get_ylim()[1]
+        density = np.full_like(grid, np.nan)  # drawn even so: the legend is that of the first panel
+        if limit["fit"] == "gamma":
+            density = stats.gamma.pdf(grid, limit["shape"], limit["location"], limit["scale"])
+        ax.plot(grid, np.minimum(density, 1.5 * peak), color=DENSITY_COLOR, linewidth=2, label="gamma density")
+        ax.axvline(limit["threshold"], color="black", linestyle="--", linewidth=1.5, label="threshold")
+        top = ax.get_ylim()[1]
+        test = clips[clips["split"] == "test"].assign(label=lambda t: label_names(t["label"]))
+        lanes = [(d, name) for d in ("source", "target", "") for name in LABEL_COLORS]
+        lanes = [lane for lane in lanes if ((test["domain"] == lane[0]) & (test["label"] == lane[1])).any()]
+        for i, (domain, name) in enumerate(lanes):
+            some = test[(test["domain"] == domain) & (test["label"] == name)]["score"]
+            y = np.full(len(some), -top * (0.1 + 0.11 * i))
+            ax.scatter(some, y, s=14, color=LABEL_COLORS[name], edgecolor="black", linewidth=0.3, alpha=0.8)
+        ticks = [t for t in ax.get_yticks() if 0 <= t <= top]
+        ax.set_yticks([-top * (0.1 + 0.11 * i) for i in range(len(lanes))] + ticks[:1] + ticks[-1:])
+        ax.set_yticklabels([" ".join(lane).strip() for lane in lanes] + [f"{t:.2g}" for t in ticks[:1] + ticks[-1:]])
+        ax.tick_params(axis="y", labelsize="x-small")
+        ax.set(title=f"section {section:02}", xlabel="anomaly score", ylim=(-top * (0.1 + 0.11 * len(lanes)), top))
+        ax.grid(axis="y", visible=False)
+    shared_legend(figure, axes[0])
+    return figure
+
+
+def comparison(differences: pd.DataFrame) -> Figure:
+    """Draw by how much the best run is better than each other one, with 95% intervals.
+
+    Args:
+        differences: rows of ``asd.evaluation.tables.compare_with_best``.
+    """
+    figure, ax = plt.subplots(figsize=(7, 1.2 + 0.35 * len(differences)))
+    for y, row in enumerate(differences.itertuples()):
+        color = "#777777" if row.low <= 0 <= row.high else DENSITY_COLOR
+        ax.plot([100 * row.low, 100 * row.high], [y, y], color=color, linewidth=2)
+        ax.plot(100 * row.difference, y, "o", color=color)
+    ax.axvline(0, color="black", linewidth=1, linestyle="--")
+    ax.set_yticks(range(len(differences)), [f"{r.part}: {r.best} over {r.other}" for r in differences.itertuples()])
+    ax.invert_yaxis()
+    ax.set_xlabel("difference of the official score (percentage points)")
+    return figure
+
+
+def heat_map(values: pd.DataFrame, part: str) -> Figure:
+    """Draw official scores in percent: rows are systems, columns machine types; what is missing is grey.
+
+    Args:
+        values: what :func:`asd.report.leaderboard.by_machine_type` returned.
+        part: of the sections, for the title.
+    """
+    figure, ax = plt.subplots(figsize=(3 + 0.85 * values.shape[1], 1.3 + 0.4 * len(values)))
+    ax.set_facecolor("0.85")
+    sns.heatmap(values, ax=ax, annot=True, fmt=".1f", cmap="viridis", vmin=50, vmax=100, linewidths=1, cbar=False)
+    ax.set(xlabel="", ylabel="")
+    ax.set_title(f"official score (%), {part} sections", fontsize="medium")
+    ax.tick_params(axis="y", rotation=0)
+    ax.tick_params(axis="x", rotation=0)
+    ax.grid(False)
+    return figure

@@ -1,0 +1,235 @@
+"""One HTML file that shows it all: leaderboard, metrics, curves, and the worst misses to look at and to listen to.
+
+The file is self-contained: pictures and sounds stand in it as data URIs, nothing is fetched from anywhere, so it can be
+sent by mail and read in ten years. The template ``report.html.j2`` lies beside this module.
+"""
+
+import base64
+import io
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from asd.data.features import FeatureSettings, as_float, log_mel, read_wav
+from asd.errors import InputError
+from asd.evaluation.decisions import reference_scores
+from asd.evaluation.tables import RunFacts, Tables, of_machine
+from asd.files import replacing
+from asd.plots import common as plots
+from asd.plots import evaluation as evaluation_plots
+from asd.report import leaderboard
+
+PER_KIND = 2  # clips that are shown of missed anomalies and of false alarms, per machine type
+PERCENT = "{:.1f}".format
+RATIO = "{:.2f}".format
+
+
+def embedded(figure: Figure) -> str:
+    """The figure as a data URI (PNG); it is closed, so that a notebook does not show it, too."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130, facecolor="white")
+    plt.close(figure)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def with_interval(value: float, low: float, high: float, factor: float, text: Any) -> str:
+    """``value (low–high)``, empty where the value is undefined."""
+    return "" if np.isnan(value) else f"{text(factor * value)} ({text(factor * low)}–{text(factor * high)})"
+
+
+def grid(frame: pd.DataFrame, texts: Mapping[str, Any]) -> dict[str, Any]:
+    """A frame as the template wants it: column names and rows of texts; ``texts`` formats the columns that it names."""
+
+    def cell(column: str, value: Any) -> str:
+        if not isinstance(value, str) and pd.isna(value):
+            return "–"
+        return texts[column](value) if column in texts else str(value)
+
+    rows = [[cell(column, value) for column, value in zip(frame, row, strict=True)] for row in frame.to_numpy(object)]
+    numeric = [pd.api.types.is_numeric_dtype(frame[column]) or "interval" in column for column in frame]
+    return {"columns": list(frame), "numeric": numeric, "rows": rows}
+
+
+def board_grid(board: pd.DataFrame, part: str) -> dict[str, Any]:
+    """The leaderboard's rows of one part; NaN is a dash."""
+    columns = ["system", "method", "settings", "official score", "spread", "source", "target", "mixed", "AUC", "pAUC"]
+    some = board.loc[board["part"] == part, [*columns, "runs", "machine types", "undefined cells"]]
+    return grid(some, dict.fromkeys(["official score", "spread", "source", "target", "mixed", "AUC", "pAUC"], PERCENT))
+
+
+def means_grid(means: pd.DataFrame) -> dict[str, Any]:
+    """Means of one machine type: a row a part and run; the official score, the harmonic mean, with its interval."""
+    columns = ["official_score", "official_score_low", "official_score_high"]
+    rows = []
+    for (part, run_name), some in means.groupby(["part", "run_name"]):
+        by_mean = some.set_index("mean")
+        harmonic = by_mean.loc["harmonic mean"]
+        row = {
+            "part": part,
+            "run": run_name,
+            "official score (95% interval)": with_interval(*harmonic[columns], 100, PERCENT),
+        }
+        row |= {"AUC": 100 * harmonic["auc"], "pAUC": 100 * harmonic["pauc"]}
+        for mean in ("source harmonic mean", "target harmonic mean", "mixed harmonic mean", "arithmetic mean"):
+            value = 100 * by_mean["official_score"].get(mean, np.nan)
+            row[mean.replace(" harmonic mean", "")] = value
+        rows.append(row | {"cells": int(harmonic["n_cells"])})
+    frame = pd.DataFrame(rows)
+    return grid(frame, dict.fromkeys(["AUC", "pAUC", "source", "target", "mixed", "arithmetic mean"], PERCENT))
+
+
+def cells_grid(cells: pd.DataFrame) -> dict[str, Any]:
+    """Cells of one run and machine type, AUC and pAUC with their intervals."""
+    some = cells[["part", "section", "domain"]].assign(section=cells["section"].map("{:02}".format))
+    for metric, name in (("auc", "AUC"), ("pauc", "pAUC")):
+        columns = [metric, f"{metric}_low", f"{metric}_high"]
+        some[f"{name} (95% interval)"] = [with_interval(*row, 1, RATIO) or "–" for row in cells[columns].to_numpy()]
+    rest = ["precision", "recall", "f1", "n_normal", "n_anomalous"]
+    some[["precision", "recall", "F1", "normal", "anomalous"]] = cells[rest]
+    return grid(some, dict.fromkeys(["precision", "recall", "F1"], RATIO))
+
+
+def worst(table: pd.DataFrame, limits: pd.DataFrame) -> list[dict[str, Any]]:
+    """The clips on the wrong side of the threshold, the farthest first: missed anomalies, then false alarms.
+
+    Args:
+        table: a run's score table with decisions, one machine type.
+        limits: its rows of :func:`asd.evaluation.decisions.thresholds`.
+
+    Returns:
+        Up to ``PER_KIND`` each: kind, clip, section, domain, score, threshold.
+    """
+    scale = {section: reference_scores(clips, False)[0].std() or 1.0 for section, clips in table.groupby("section")}
+    threshold = limits.set_index("section")["threshold"]
+    test = table[(table["split"] == "test") & table["label"].notna()]
+    test = test.assign(threshold=test["section"].map(threshold))
+    test["excess"] = (test["score"] - test["threshold"]) / test["section"].map(scale)
+    missed = test[(test["label"] == 1) & (test["decision"] == 0)].nsmallest(PER_KIND, "excess")
+    alarms = test[(test["label"] == 0) & (test["decision"] == 1)].nlargest(PER_KIND, "excess")
+    columns = ["clip", "section", "domain", "score", "threshold"]
+    return [
+        {"kind": kind, **row}
+        for kind, some in (("missed anomaly", missed), ("false alarm", alarms))
+        for row in some[columns].to_dict("records")
+    ]
+
+
+def seen_and_heard(clip: dict[str, Any], data_root: Path, settings: FeatureSettings) -> dict[str, Any]:
+    """Add ``picture`` (spectrogram) and ``sound`` as data URIs, or ``fault`` where the recording cannot be used."""
+    path = data_root / clip["clip"]
+    try:
+        frames = log_mel(as_float(read_wav(path, settings.sample_rate)), settings)
+        sound = base64.b64encode(path.read_bytes()).decode()
+    except InputError as error:
+        return clip | {"fault": str(error)}
+    figure, ax = plt.subplots(figsize=(4.6, 2.6))
+    plots.spectrogram(ax, frames, settings)
+    return clip | {"picture": embedded(figure), "sound": f"data:audio/wav;base64,{sound}"}
+
+
+def machine_section(
+    machine_type: str,
+    run_name: str,
+    tables: Tables,
+    limits: pd.DataFrame,
+    cells: pd.DataFrame,
+    means: pd.DataFrame,
+    data_root: Path,
+    settings: FeatureSettings,
+) -> dict[str, Any]:
+    """What the report says of a machine type: all its runs in a table, ``run_name`` in pictures and sounds."""
+    mine = of_machine(tables, machine_type)
+    table = mine[run_name]
+    limit = limits[(limits["run_name"] == run_name) & (limits["machine_type"] == machine_type)]
+    here = cells[(cells["machine_type"] == machine_type) & (cells["run_name"] == run_name)]
+    misses = [seen_and_heard(clip, data_root, settings) for clip in worst(table, limit)]
+    return {
+        "name": machine_type,
+        "run": run_name,
+        "runs": list(mine),
+        "means": means_grid(means[means["machine_type"] == machine_type]),
+        "cells": cells_grid(here),
+        "undefined": here.loc[here["auc"].isna(), ["section", "domain"]].to_dict("records"),
+        "roc": embedded(evaluation_plots.roc_curves(table, here)),
+        "scores": embedded(evaluation_plots.decision_thresholds(table, limit)),
+        "worst": [clip for clip in misses if "fault" not in clip],
+        "faults": [clip["fault"] for clip in misses if "fault" in clip],
+    }
+
+
+def write_report(
+    path: Path,
+    tables: Tables,
+    limits: pd.DataFrame,
+    cells: pd.DataFrame,
+    means: pd.DataFrame,
+    facts: Mapping[str, RunFacts],
+    final: str,
+    data_root: Path,
+    settings: FeatureSettings,
+    notes: Iterable[str] = (),
+    further: Mapping[str, pd.DataFrame] | None = None,
+) -> Path:
+    """Write the report.
+
+    Args:
+        path: of the HTML file.
+        tables: score tables of all runs, with decisions.
+        limits, cells, means, facts: of all runs, see :mod:`asd.evaluation.tables`.
+        final: run name that is looked into, as far as it has scores of a machine type; else the first one that has.
+        data_root: where the clips lie.
+        settings: of the spectrograms.
+        notes: what is missing or odd, a sentence each.
+        further: more tables, by title.
+    """
+    machine_types = sorted({m for table in tables.values() for m in table["machine_type"].unique()})
+    sections = []
+    for machine_type in machine_types:
+        mine = of_machine(tables, machine_type)
+        run_name = final if final in mine else next(iter(mine))
+        sections.append(machine_section(machine_type, run_name, tables, limits, cells, means, data_root, settings))
+    board = leaderboard.leaderboard(tables, means, facts)
+    beside = leaderboard.beside_baseline(board, leaderboard.by_machine_type(tables, means, facts, "dev"))
+    parts = [
+        {
+            "name": part,
+            "board": board_grid(board, part),
+            "heat": heat_picture(leaderboard.by_machine_type(tables, means, facts, part), part),
+        }
+        for part in sorted(set(board["part"]))
+    ]
+    published = leaderboard.published(board)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    text = environment.get_template("report.html.j2").render(
+        now=f"{datetime.now():%d %B %Y, %H:%M}",
+        data_root=str(data_root),
+        n_runs=len(tables),
+        machines=sections,
+        parts=parts,
+        beside=heat_picture(beside, "dev"),
+        published=grid(published, {"official score": PERCENT, "spread": PERCENT}),
+        any_comparable=bool((published["whose"] == "ours").any()),
+        notes=list(dict.fromkeys([*leaderboard.missing(tables), *notes])),
+        further={title: grid(frame, {}) for title, frame in (further or {}).items()},
+    )
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def heat_picture(values: pd.DataFrame, part: str) -> str:
+    """The heat map of one part, empty where there is nothing to show."""
+    return "" if values.empty else embedded(evaluation_plots.heat_map(values, part))

@@ -1,0 +1,119 @@
+"""The trained classifier that a fine-tuning starts from: found, checked, and asked what it was trained with."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from asd.detection.detector import Detector, load_detector
+from asd.errors import InputError
+from asd.evaluation.score_table import read_table, table_path
+from asd.notebook.parameters import FittingParameters, TrainingParameters
+from asd.tracking.mlflow_store import Store
+from asd.tracking.runs import DETECTOR, SCORES
+from asd.training.data import TrainingData
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A finished run and what it left.
+
+    Attributes:
+        run_id, tags: as in MLflow.
+        validation_fraction: the part of the source train clips that it held out.
+        detector: the trained network and its feature settings, sections and snippet length.
+        scores: its score table.
+    """
+
+    run_id: str
+    tags: dict[str, str]
+    validation_fraction: float
+    detector: Detector
+    scores: pd.DataFrame
+
+    def completed(self, p: FittingParameters) -> TrainingParameters:
+        """The parameters with the run's own for all that concerns clips and features, so that nothing of it differs."""
+        detector = self.detector
+        features = detector.features
+        fitting = {name: getattr(p, name) for name in FittingParameters.model_fields}
+        return TrainingParameters(
+            **fitting,
+            **asdict(features),
+            sections=detector.sections,
+            validation_fraction=self.validation_fraction,
+            snippet_length=features.n_samples(detector.n_frames) / features.sample_rate,
+            snippet_hop_size=detector.hop * features.hop_length / features.sample_rate,
+            reduction=detector.reduction,
+            normalize_waveform=detector.normalize_waveform,
+        )
+
+    def check_clips(self, data: TrainingData) -> None:
+        """See that the clips are those that the run was trained on: else those that it held out are not known.
+
+        Raises:
+            InputError: they have other names or contents.
+        """
+        machine_type = self.detector.machine_type
+        if json.loads(self.tags["data"]).get(machine_type) != data.fingerprint[machine_type]:
+            raise InputError(
+                f"run_id: the run {self.run_id} was trained on other {machine_type} clips than those of data_root now"
+                " (names or contents differ); run 03_aux on them first"
+            )
+
+
+def find_pretrained(output_root: Path, machine_type: str, run_id: str = "", method: str = "aux") -> Pretrained:
+    """Load a finished run of ``method``: the one named, or the one that wrote the method's score table.
+
+    Args:
+        output_root: with the score tables and, by default, the store.
+        machine_type: what it must have been trained for.
+        run_id: MLflow's; empty: the run behind ``scores/<machine_type>/<method>.csv``.
+        method: what it must be.
+
+    Raises:
+        InputError: it is unknown, unfinished, a debug run, of another method or machine type, or its files are gone.
+    """
+    run_id = run_id or run_behind(table_path(output_root, machine_type, method), method)
+    store = Store(output_root)
+    found = store.search(f"attributes.run_id = '{run_id}'")
+    if not found:
+        raise InputError(
+            f"run_id: there is no run {run_id} in the store {store.client.tracking_uri}; 03_aux prints its run's id"
+            " as its last result, and the MLflow UI lists all runs"
+        )
+    run, tags = found[0], found[0].data.tags
+    for tag, wanted in (("method", method), ("machine_type", machine_type)):
+        if tags.get(tag) != wanted:
+            raise InputError(f"run_id: the run {run_id} has the {tag} {tags.get(tag)!r}; allowed: {wanted!r}")
+    if "complete" not in tags:
+        raise InputError(
+            f"run_id: the run {run_id} is unfinished ({run.info.status}); the same 03_aux again goes on with it"
+        )
+    if tags.get("debug") != "False":
+        raise InputError(f"run_id: the run {run_id} only checked a set-up (debug); run 03_aux without `debug`")
+    return Pretrained(
+        run_id=run_id,
+        tags=tags,
+        validation_fraction=float(run.data.params["validation_fraction"]),
+        detector=store.read(run_id, DETECTOR, load_detector),
+        scores=store.read(run_id, SCORES, read_table),
+    )
+
+
+def run_behind(path: Path, method: str) -> str:
+    """The id of the run that wrote a score table.
+
+    Raises:
+        InputError: there is no such table, or it is not the work of one run of the method.
+    """
+    if not path.is_file():
+        raise InputError(f"run_id: is empty, and there is no {path} to tell a run; run 03_aux first, or name a run")
+    table = read_table(path)
+    runs = sorted(set(table["run_id"].dropna()))
+    if len(runs) != 1 or set(table["method"]) != {method}:
+        raise InputError(
+            f"run_id: is empty, and {path} is by runs {runs} of methods {sorted(set(table['method']))};"
+            f" allowed: one run of {method!r}"
+        )
+    return runs[0]

@@ -1,0 +1,217 @@
+"""What a training draws from, chosen by the notebook's parameters: clips, frames, sections, proxy outliers."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from asd.data.clips import held_out_clips, select
+from asd.data.features import FeatureSettings
+from asd.data.frames import Frames, LabelledFrames
+from asd.data.store import Shard, open_shard
+from asd.errors import InputError
+from asd.notebook.inputs import feature_settings
+from asd.notebook.parameters import TrainingParameters
+
+VALIDATION_BATCH = 32  # clips
+DEBUG_CLIPS = 4  # of each machine type, section, domain, split and label
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name; ``auto`` is a GPU where there is one.
+
+    Raises:
+        InputError: a GPU is asked for that is not there.
+    """
+    n_devices = torch.cuda.device_count()
+    if name == "auto":
+        name = "cuda" if n_devices else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= n_devices:
+        raise InputError(f"device: {name!r} is not there: {n_devices} CUDA devices were found; allowed: 'cpu', 'auto'")
+    return device
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a training draws from.
+
+    Attributes:
+        clips: rows of the clips table: the machine type, the chosen sections.
+        held_out: marks the validation clips among them.
+        sections: section numbers; everywhere else their index in this list is used.
+        shard: the machine type's frames.
+        device: where batches are wanted.
+        normalize_waveform: whether every clip is scaled to RMS 1.
+        n_frames, hop: a snippet's length and the step between two when scoring, in frames.
+        source, validation, target: train clips of the source domain that are trained on, those of it that are held out
+            (None without any), and those of the target domain (None without any).
+        others: train clips of all other machine types, or None where they were not asked for.
+        fingerprint: what data it is.
+    """
+
+    clips: pd.DataFrame
+    held_out: pd.Series
+    sections: list[int]
+    shard: Shard
+    device: torch.device
+    normalize_waveform: bool
+    n_frames: int
+    hop: int
+    source: LabelledFrames
+    validation: LabelledFrames | None
+    target: LabelledFrames | None
+    others: Frames | None
+    fingerprint: dict[str, str]
+
+    def labelled(self, rows: pd.DataFrame) -> LabelledFrames:
+        """Rows of the clips table, or of a subset of it, as frames with the index of each one's section."""
+        return labelled_frames(self.shard, rows, self.sections, self.device, self.normalize_waveform)
+
+    def validation_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The beginnings of the held-out clips, (B, n_frames, n_mels), and the index of each one's section, (B,)."""
+        if self.validation is not None:
+            frames, section = self.validation.frames, self.validation.section
+            for rows in torch.arange(len(frames)).split(VALIDATION_BATCH):
+                snippets = frames.crop(rows, torch.zeros_like(rows), self.n_frames)
+                yield snippets, section[rows].to(snippets.device)
+
+
+def training_data(
+    p: TrainingParameters,
+    clips: pd.DataFrame,
+    device: torch.device,
+    *,
+    other_machines: bool,
+    several_sections: str = "",
+    progress: Callable[[str], None] = print,
+) -> TrainingData:
+    """Choose and open what the parameters ask for; the log-mel store is filled where need be.
+
+    Args:
+        p: the notebook's parameters.
+        clips: the clips table.
+        device: where batches are wanted.
+        other_machines: whether the train clips of other machine types are proxy outliers.
+        several_sections: why more than one section is needed, empty if it is not.
+        progress: called with a line of text now and then.
+
+    Raises:
+        InputError: the data do not have what the parameters ask for.
+    """
+    folder = p.outputs / "features"
+    if p.debug:
+        clips = clips.groupby(["machine_type", "section", "domain", "split", "label"], dropna=False).head(DEBUG_CLIPS)
+        folder = folder / "debug"
+    settings = feature_settings(p)
+    chosen = select(clips, p.machine_type, p.sections)
+    sections = sorted(set(chosen["section"].tolist()))
+    if several_sections and len(sections) == 1:
+        raise InputError(f"{p.machine_type} has one section only ({sections[0]:02}); {several_sections}")
+    other_names = other_machine_types(p, clips) if other_machines else []
+    shard = open_shard(clips, p.data, p.machine_type, settings, folder, progress)
+    if p.normalize_waveform:
+        shard.check_not_silent(chosen["path"])  # a silent test clip, too, is reported before training
+    held_out = held_out_clips(chosen, p.validation_fraction)
+    train = chosen["split"] == "train"
+    target = train & (chosen["domain"] == "target")
+
+    def labelled(rows: pd.Series) -> LabelledFrames | None:
+        if not rows.any():
+            return None
+        return labelled_frames(shard, chosen[rows], sections, device, p.normalize_waveform)
+
+    source = labelled_frames(shard, chosen[train & ~target & ~held_out], sections, device, p.normalize_waveform)
+    n_frames = snippet_frames(p, settings, source.frames.shortest())
+    outliers = open_outliers(p, clips, other_names, settings, folder, progress)
+    return TrainingData(
+        clips=chosen,
+        held_out=held_out,
+        sections=sections,
+        shard=shard,
+        device=device,
+        normalize_waveform=p.normalize_waveform,
+        n_frames=n_frames,
+        hop=n_frames if p.snippet_hop_size is None else settings.hops(p.snippet_hop_size),
+        source=source,
+        validation=labelled(train & held_out),
+        target=labelled(target),
+        others=Frames(outliers, device, p.normalize_waveform) if outliers else None,
+        fingerprint={p.machine_type: shard.fingerprint(chosen["path"])}
+        | {other.machine_type: other.fingerprint(paths) for other, paths in outliers},
+    )
+
+
+def labelled_frames(
+    shard: Shard, rows: pd.DataFrame, sections: list[int], device: torch.device, normalize_waveform: bool
+) -> LabelledFrames:
+    """Rows of the clips table as frames with the index of each one's section in ``sections``."""
+    index = torch.tensor([sections.index(section) for section in rows["section"]])
+    return LabelledFrames(Frames([(shard, rows["path"])], device, normalize_waveform), index)
+
+
+def snippet_frames(p: TrainingParameters, settings: FeatureSettings, shortest: int) -> int:
+    """Frames of a snippet: as long as the parameters say, or as the shortest train clip, of ``shortest`` frames.
+
+    Raises:
+        InputError: clips too short for the method, or a snippet longer than the shortest of them.
+    """
+    least, most = (settings.n_samples(n) / settings.sample_rate for n in (p.least_frames, shortest))
+    if shortest < p.least_frames:
+        raise InputError(
+            f"{p.machine_type}: its shortest train clip is of {most:g} s; this method needs {least:g} s at least"
+            f" ({p.least_frames} frames)"
+        )
+    n_frames = shortest if p.snippet_length is None else settings.frames(p.snippet_length)
+    if not p.least_frames <= n_frames <= shortest:
+        raise InputError(
+            f"snippet_length: {p.snippet_length} s make {n_frames} frames; allowed: {least:g} to {most:g} s"
+            f" ({p.least_frames} frames to the shortest train clip of {p.machine_type})"
+        )
+    return n_frames
+
+
+def other_machine_types(p: TrainingParameters, clips: pd.DataFrame) -> list[str]:
+    """The other machine types that have train clips.
+
+    Raises:
+        InputError: there are none.
+    """
+    others = sorted(set(clips.loc[clips["split"] == "train", "machine_type"]) - {p.machine_type})
+    if not others:
+        raise InputError(
+            f"proxy_outliers: {p.data} has train clips of no machine type but {p.machine_type}; allowed: what does"
+            " without other machines, such as 'none'"
+        )
+    return others
+
+
+def open_outliers(
+    p: TrainingParameters,
+    clips: pd.DataFrame,
+    machine_types: list[str],
+    settings: FeatureSettings,
+    folder: Path,
+    progress: Callable[[str], None],
+) -> list[tuple[Shard, pd.Series]]:
+    """The shards of these machine types, each with the paths of its train clips.
+
+    Raises:
+        InputError: a recording that cannot be used.
+    """
+    train = clips[clips["split"] == "train"]
+    try:
+        return [
+            (
+                open_shard(clips, p.data, machine_type, settings, folder, progress),
+                train.loc[train["machine_type"] == machine_type, "path"],
+            )
+            for machine_type in machine_types
+        ]
+    except InputError as error:
+        raise InputError(
+            f"proxy_outliers: they are clips of all other machine types; mend these, or do without ('none')\n{error}"
+        ) from error
