@@ -32,7 +32,7 @@ def plane(ax: Axes, density: nn.Module, title: str, reach: float = 3.0, steps: i
     return float(values.sum()) * (2 * reach / (steps - 1)) ** 2
 
 
-def tame(ax: Axes, scores: ArrayLike) -> None:
+def limit_score_axis(ax: Axes, scores: ArrayLike) -> None:
     """Give the axis of scores a logarithmic end where few high ones would squash all the others."""
     low, middle, most, high = np.quantile(scores, [0, 0.5, 0.75, 1])
     if high - middle > 20 * (middle - low):
