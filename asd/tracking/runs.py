@@ -111,7 +111,7 @@ class Run:
             self.finished = True
             publish(self)
             shutil.rmtree(self.folder, ignore_errors=True)
-            let_go(self)
+            release(self)
 
     def end(self, status: str, reason: str) -> None:
         """Record that work has stopped before the run was complete, and why; a later call goes on with it."""
@@ -133,7 +133,7 @@ class Run:
         return pd.read_csv(self.store.artifact(self.run_id, HISTORY))
 
 
-held: list[Run] = []  # what this process works on: one run at most
+active_runs: list[Run] = []  # what this process works on: one run at most
 
 
 def lock_of(output_root: Path, tags: dict[str, str]) -> FileLock:
@@ -143,11 +143,11 @@ def lock_of(output_root: Path, tags: dict[str, str]) -> FileLock:
     return FileLock(folder / f"{tags['identity']}.lock")
 
 
-def let_go(run: Run) -> None:
+def release(run: Run) -> None:
     """Let other processes have the run."""
     run.lock.release()
-    if run in held:
-        held.remove(run)
+    if run in active_runs:
+        active_runs.remove(run)
 
 
 def publish(run: Run) -> None:
@@ -168,11 +168,11 @@ def open_run(output_root: Path, tags: dict[str, str], identity: dict[str, Any], 
     """
     content = identity | {name: tags[name] for name in ("method", "machine_type", "run_name")}
     tags = tags | {"identity": digest(content | {"package": asd.__version__}), "output_root": str(output_root)}
-    for other in held[:]:
+    for other in active_runs[:]:
         if all(other.tags[name] == tags[name] for name in ("identity", "output_root")):
             return other  # the notebook's cell was run again
         other.end("KILLED", "another run was opened in the same process")
-        let_go(other)
+        release(other)
     store = Store(output_root)
     mark_dead_runs(store, output_root)
     run = Run(store, output_root, tags)
@@ -181,14 +181,14 @@ def open_run(output_root: Path, tags: dict[str, str], identity: dict[str, Any], 
     except Timeout:
         print("Another process works on this very run; waiting for it …", flush=True)
         run.lock.acquire()
-    held.append(run)
+    active_runs.append(run)
     found = store.search(f"tags.identity = '{tags['identity']}'")
     finished = [one for one in found if "complete" in one.data.tags]
     if finished and not retrain:
         run.run_id, run.finished = finished[0].info.run_id, True
         publish(run)
         shutil.rmtree(run.folder, ignore_errors=True)  # if it was killed at the very end
-        let_go(run)
+        release(run)
         changed = (
             "" if finished[0].data.tags.get("code") == code_digest() else " (the package's code has changed since)"
         )
@@ -208,22 +208,22 @@ def open_run(output_root: Path, tags: dict[str, str], identity: dict[str, Any], 
         run.run_id = store.create_run(f"{tags['run_name']} {tags['machine_type']}", identity["parameters"], tags)
         print(f"Began the run {run.run_id}.")
     run.folder.mkdir(parents=True, exist_ok=True)
-    watch(run)
+    record_failures(run)
     return run
 
 
-def watch(run: Run) -> None:
+def record_failures(run: Run) -> None:
     """Have a failing cell and the end of the process recorded."""
 
     def after_cell(result: Any) -> None:
         error = result.error_before_exec or result.error_in_exec
-        if error is not None and run in held:
+        if error is not None and run in active_runs:
             status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
             run.end(status, f"{type(error).__name__}: {error}"[:500])
 
     if (shell := get_ipython()) is not None:
         shell.events.register("post_run_cell", after_cell)
-    atexit.register(lambda: run in held and run.end("KILLED", "the process ended"))
+    atexit.register(lambda: run in active_runs and run.end("KILLED", "the process ended"))
 
 
 def mark_dead_runs(store: Store, output_root: Path) -> None:
