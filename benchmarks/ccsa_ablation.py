@@ -77,7 +77,7 @@ def classifier(p: AuxParameters, data: TrainingData) -> Detector:
     for _ in train(p, model, data, objective):
         pass
     return Detector(
-        "aux", p.machine_type, "classifier", config, model, data.shard.settings, p.normalize_waveform,
+        "aux", p.machine_type, "classifier", config, model, data.shard.features, p.normalize_waveform,
         data.sections, data.n_frames, data.hop, p.reduction,
     )  # fmt: skip
 

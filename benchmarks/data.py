@@ -162,7 +162,7 @@ def beside_librosa(root: Path, outputs: Path) -> None:
     paths = [folder / f"section_00_source_train_normal_{i:04}.wav" for i in range(N_LONG)]
     for path in paths:
         soundfile.write(path, noise(10), 16000)
-    clips, settings = clips_table(root), FeatureSettings(consistent_with_librosa=True)
+    clips, features = clips_table(root), FeatureSettings(consistent_with_librosa=True)
 
     def one_by_one() -> None:
         for path in paths:
@@ -174,7 +174,7 @@ def beside_librosa(root: Path, outputs: Path) -> None:
     _, theirs = report(f"log-mels of {N_LONG} clips of 10 s, librosa clip by clip", one_by_one)
     _, ours = report(
         f"the store of {N_LONG} clips of 10 s, {torch.get_num_threads()} threads",
-        lambda: open_shard(clips, root, "fan", settings, outputs),
+        lambda: open_shard(clips, root, "fan", features, outputs),
     )
     print(f"\nper second of one core: store {N_LONG / ours:.0f} clips, librosa {N_LONG / theirs:.0f}: ", end="")
     print(f"{theirs / ours:.1f} times as many")

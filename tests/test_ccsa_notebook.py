@@ -151,9 +151,12 @@ def test_snippets_are_those_of_the_classifier_to_the_frame(
     parent.detector.n_frames, parent.detector.hop, parent.detector.features = n_frames, hop, features
     p = CcsaParameters(**defaults() | {"batch_size": 3})
     whole = parent.completed(p)
-    settings = feature_settings(whole)
-    assert settings == features
-    assert (settings.frames(whole.snippet_length), settings.hops(whole.snippet_hop_size)) == (n_frames, hop)
+    inherited_features = feature_settings(whole)
+    assert inherited_features == features
+    assert (inherited_features.frames(whole.snippet_length), inherited_features.hops(whole.snippet_hop_size)) == (
+        n_frames,
+        hop,
+    )
     assert (whole.sections, whole.validation_fraction, whole.batch_size) == ([0, 3, 7], 0.25, 3)
 
 

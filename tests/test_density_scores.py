@@ -21,8 +21,8 @@ N_MELS = 8
 
 @pytest.fixture(scope="module")
 def shard(two_machines: Path, tmp_path_factory: pytest.TempPathFactory) -> Shard:
-    settings = FeatureSettings(n_mels=N_MELS)
-    return open_shard(clips_table(two_machines), two_machines, "fan", settings, tmp_path_factory.mktemp("store"))
+    features = FeatureSettings(n_mels=N_MELS)
+    return open_shard(clips_table(two_machines), two_machines, "fan", features, tmp_path_factory.mktemp("store"))
 
 
 def detector(architecture: str, n_frames: int, shard: Shard, **options: object) -> Detector:
@@ -33,7 +33,7 @@ def detector(architecture: str, n_frames: int, shard: Shard, **options: object) 
     model.normalization.set(torch.linspace(-20, -5, N_MELS), torch.linspace(3, 6, N_MELS))
     values = {"hop": 1, "reduction": "mean", "normalize_waveform": False, "sections": [3, 4]} | options
     return Detector(
-        method=architecture, machine_type="fan", kind="density", config=config, model=model, features=shard.settings,
+        method=architecture, machine_type="fan", kind="density", config=config, model=model, features=shard.features,
         n_frames=n_frames, **values,
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ from asd.data.frames import Frames, LabelledFrames, copied
 from asd.data.store import Shard, open_shard
 from asd.training.batches import cycled, mix, section_batches, seeded, shuffled, window_batches
 
-SETTINGS = FeatureSettings(n_mels=16)
+FEATURES = FeatureSettings(n_mels=16)
 LENGTHS = {"fan": (61, 40, 61, 7, 30), "valve": (20, 61, 33)}  # frames of each clip
 SECTIONS = torch.tensor([0, 1, 2, 0, 1])  # of the fan's clips
 
@@ -28,7 +28,7 @@ def root(tmp_path_factory) -> Path:
         for i, n_frames in enumerate(lengths):
             path = root / machine_type / "train" / f"section_00_source_train_normal_{i:04d}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
-            loudness = 0.02 * (1 + i) * np.linspace(0.5, 1.5, SETTINGS.n_samples(n_frames) + 100)
+            loudness = 0.02 * (1 + i) * np.linspace(0.5, 1.5, FEATURES.n_samples(n_frames) + 100)
             soundfile.write(path, loudness * rng.normal(size=len(loudness)), 16000)
     return root
 
@@ -36,7 +36,7 @@ def root(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def shards(root, tmp_path_factory) -> dict[str, Shard]:
     store, clips = tmp_path_factory.mktemp("store"), clips_table(root)
-    return {machine_type: open_shard(clips, root, machine_type, SETTINGS, store) for machine_type in LENGTHS}
+    return {machine_type: open_shard(clips, root, machine_type, FEATURES, store) for machine_type in LENGTHS}
 
 
 def paths(shard: Shard) -> pd.Series:
@@ -59,7 +59,7 @@ class Numbered(Frames):
     def __init__(self, lengths, n_samples: int = 160_000, first: int = 0):
         self.length, self.first = torch.tensor(lengths), first
         self.samples = torch.full_like(self.length, n_samples)
-        self.device, self.settings = torch.device("cpu"), FeatureSettings()
+        self.device, self.features = torch.device("cpu"), FeatureSettings()
 
     def crop(self, clip, offset, n_frames):
         position = (offset[:, None] + torch.arange(n_frames)) % self.length[clip, None]
@@ -141,7 +141,7 @@ def test_the_std_of_a_band_that_never_changes_is_floored(shards):
     shard = shards["fan"]
     statistics = shard.statistics.copy()
     statistics[:, 0, 3], statistics[:, 1, 3] = -100, 10_000
-    constant = Shard("fan", SETTINGS, shard.frames, shard.clips, statistics)
+    constant = Shard("fan", FEATURES, shard.frames, shard.clips, statistics)
     _, std = Frames([(constant, paths(shard))], "cpu").mean_std()
     assert std[3] == pytest.approx(1e-4 * std.max().item())
 
@@ -151,7 +151,7 @@ def test_normalize_waveform_equals_scaling_the_waveform_to_rms_1(root, shards):
     frames = Frames([(shard, paths(shard))], "cpu", normalize_waveform=True)
     for i, path in enumerate(shard.clips.index):
         waveform = as_float(read_wav(root / path, 16000))
-        expected = log_mel(waveform / waveform.square().mean().sqrt(), SETTINGS)
+        expected = log_mel(waveform / waveform.square().mean().sqrt(), FEATURES)
         (found,) = frames.crop(torch.tensor([i]), torch.tensor([0]), len(expected))
         torch.testing.assert_close(found, expected, rtol=0, atol=0.0025)
 
@@ -253,10 +253,10 @@ def test_the_few_target_clips_are_repeated_to_as_many_as_the_source_clips_with_t
 def test_mixing_powers_equals_mixing_the_waveforms_of_independent_sounds_on_average():
     rng = np.random.default_rng(0)
     first, second = (torch.from_numpy(rng.normal(scale=scale, size=3_000_000)).float() for scale in (0.1, 0.03))
-    settings = FeatureSettings()
+    features = FeatureSettings()
     for share in (0.1, 0.5, 0.8):
-        mixed = log_mel(share * first + (1 - share) * second, settings)
-        ours = mix(log_mel(first, settings)[None], log_mel(second, settings)[None], torch.tensor([share]))[0]
+        mixed = log_mel(share * first + (1 - share) * second, features)
+        ours = mix(log_mel(first, features)[None], log_mel(second, features)[None], torch.tensor([share]))[0]
         power = [(10 ** (frames.double() / 10)).mean(dim=0).log10() * 10 for frames in (mixed, ours)]
         heard = (power[0] > -90).numpy()  # a band without a filter has none
         assert heard.sum() > 120

@@ -22,7 +22,7 @@ from asd.data.store import Shard, open_shard
 from asd.errors import InputError
 
 PROJECT = Path(__file__).resolve().parents[1]
-SETTINGS = FeatureSettings(n_mels=32)
+FEATURES = FeatureSettings(n_mels=32)
 
 
 @pytest.fixture
@@ -45,8 +45,8 @@ def no_wav_is_opened(monkeypatch: pytest.MonkeyPatch):
     return lambda: monkeypatch.setattr(asd.data.store, "read_wav", refuse)
 
 
-def opened(root: Path, store: Path, settings: FeatureSettings = SETTINGS, machine_type: str = "fan") -> Shard:
-    return open_shard(clips_table(root), root, machine_type, settings, store)
+def opened(root: Path, store: Path, features: FeatureSettings = FEATURES, machine_type: str = "fan") -> Shard:
+    return open_shard(clips_table(root), root, machine_type, features, store)
 
 
 def shards(store: Path) -> list[Path]:
@@ -62,7 +62,7 @@ def assert_right(shard: Shard, root: Path) -> None:
     clips = clips_table(root)
     assert sorted(shard.clips.index) == sorted(clips.loc[clips["machine_type"] == shard.machine_type, "path"])
     for path in shard.clips.index:
-        frames = log_mel(as_float(read_wav(root / path, shard.settings.sample_rate)), shard.settings).numpy()
+        frames = log_mel(as_float(read_wav(root / path, shard.features.sample_rate)), shard.features).numpy()
         found = shard.frames_of(path)
         assert found.shape == frames.shape
         assert np.abs(found - frames).max() <= 0.002
@@ -72,10 +72,10 @@ def assert_right(shard: Shard, root: Path) -> None:
 
 
 def test_frames_equal_the_features_of_every_clip_to_0_002_decibels(two_machines, tmp_path):
-    for settings in (FeatureSettings(), FeatureSettings(n_fft=512, hop_length=500, n_mels=20)):
-        shard = opened(two_machines, tmp_path, settings)
+    for features in (FeatureSettings(), FeatureSettings(n_fft=512, hop_length=500, n_mels=20)):
+        shard = opened(two_machines, tmp_path, features)
         assert_right(shard, two_machines)
-        assert (shard.machine_type, shard.settings, shard.frames.shape[1]) == ("fan", settings, settings.n_mels)
+        assert (shard.machine_type, shard.features, shard.frames.shape[1]) == ("fan", features, features.n_mels)
 
 
 def test_clips_of_any_length_bit_depth_and_name_stand_side_by_side(root, tmp_path):
@@ -93,7 +93,7 @@ def test_loudness_samples_and_statistics_are_those_of_each_clip(root, tmp_path):
     shard = opened(root, tmp_path / "store")
     for path, row in shard.clips.iterrows():
         waveform, _ = soundfile.read(root / path)
-        frames = log_mel(torch.from_numpy(waveform).float(), SETTINGS).double().numpy()
+        frames = log_mel(torch.from_numpy(waveform).float(), FEATURES).double().numpy()
         assert row["rms"] == pytest.approx(np.sqrt(np.mean(waveform**2)), rel=1e-6)
         assert row["samples"] == len(waveform)
         (mean, square) = shard.statistics_of(pd.Series([path]))[0]
@@ -123,7 +123,7 @@ def test_another_way_to_write_the_data_root_or_another_order_of_the_clips_finds_
     no_wav_is_opened()
     for same in (Path(".."), tmp_path / "link", f"{root}/"):
         opened(same, tmp_path / "store")
-    open_shard(clips_table(root).sample(frac=1, random_state=0), root, "fan", SETTINGS, tmp_path / "store")
+    open_shard(clips_table(root).sample(frac=1, random_state=0), root, "fan", FEATURES, tmp_path / "store")
 
 
 CHANGES = ["touched", "other sound", "added", "removed", "renamed"]
@@ -175,11 +175,11 @@ def test_other_settings_machine_types_roots_and_selections_have_shards_of_their_
     clips = clips_table(root)
 
     def open_all() -> None:
-        for settings in (SETTINGS, FeatureSettings(n_mels=16)):
-            opened(root, store, settings)
+        for features in (FEATURES, FeatureSettings(n_mels=16)):
+            opened(root, store, features)
         opened(two_machines, store)
         opened(two_machines, store, machine_type="valve")
-        open_shard(clips.head(3), root, "fan", SETTINGS, debug)
+        open_shard(clips.head(3), root, "fan", FEATURES, debug)
 
     open_all()
     assert len(shards(store)) == 5
@@ -191,7 +191,7 @@ def test_a_file_that_is_gone_since_the_table_was_made_is_named(root, tmp_path):
     clips = clips_table(root)
     (root / clips["path"][0]).unlink()
     with pytest.raises(InputError, match=rf"{clips['path'][0]}: cannot be read \(No such file"):
-        open_shard(clips, root, "fan", SETTINGS, tmp_path / "store")
+        open_shard(clips, root, "fan", FEATURES, tmp_path / "store")
 
 
 def test_a_shard_that_another_process_takes_away_underway_is_made_anew(root, tmp_path, monkeypatch):
@@ -371,10 +371,10 @@ from asd.data.store import open_shard
 def anonymous():
     return int(Path("/proc/self/status").read_text().split("RssAnon:")[1].split()[0])
 
-clips, settings = clips_table({root!r}), FeatureSettings()
-log_mel(torch.zeros(16000), settings)
+clips, features = clips_table({root!r}), FeatureSettings()
+log_mel(torch.zeros(16000), features)
 start = anonymous()
-shard = open_shard(clips, {root!r}, "fan", settings, {store!r})
+shard = open_shard(clips, {root!r}, "fan", features, {store!r})
 built = anonymous()
 frames = Frames([(shard, clips["path"])], "cpu")
 section = torch.zeros(len(frames), dtype=torch.long)

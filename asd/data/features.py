@@ -56,22 +56,22 @@ class FeatureSettings:
 
     @property
     def key(self) -> str:
-        """Eight hex digits that differ where the settings differ."""
+        """Eight hex digits that differ where any setting differs."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
 
 
 @lru_cache(maxsize=8)
-def mel_filters(settings: FeatureSettings) -> Tensor:
+def mel_filters(features: FeatureSettings) -> Tensor:
     """The filter matrix, (n_fft // 2 + 1, n_mels)."""
-    scale, norm = ("slaney", "slaney") if settings.consistent_with_librosa else ("htk", None)
-    n_freqs, nyquist = settings.n_fft // 2 + 1, settings.sample_rate / 2
-    return melscale_fbanks(n_freqs, 0.0, nyquist, settings.n_mels, settings.sample_rate, norm=norm, mel_scale=scale)
+    scale, norm = ("slaney", "slaney") if features.consistent_with_librosa else ("htk", None)
+    n_freqs, nyquist = features.n_fft // 2 + 1, features.sample_rate / 2
+    return melscale_fbanks(n_freqs, 0.0, nyquist, features.n_mels, features.sample_rate, norm=norm, mel_scale=scale)
 
 
-def mel_frequencies(settings: FeatureSettings) -> np.ndarray:
+def mel_frequencies(features: FeatureSettings) -> np.ndarray:
     """Centre frequency of each mel band in Hz, (n_mels,): where its filter is the largest."""
-    bins = mel_filters(settings).argmax(dim=0).numpy()
-    return bins * settings.sample_rate / settings.n_fft
+    bins = mel_filters(features).argmax(dim=0).numpy()
+    return bins * features.sample_rate / features.n_fft
 
 
 @lru_cache(maxsize=8)
@@ -80,13 +80,13 @@ def hann_window(n_fft: int) -> Tensor:
     return torch.hann_window(n_fft)
 
 
-def log_mel(waveform: Tensor, settings: FeatureSettings) -> Tensor:
+def log_mel(waveform: Tensor, features: FeatureSettings) -> Tensor:
     """Waveforms (…, samples) in ±1 → log-mel frames (…, frames, n_mels) in dB: 10·log10(max(mel power, 1e-10))."""
-    window = hann_window(settings.n_fft).to(waveform.device)
-    spectrum = torch.fft.rfft(waveform.unfold(-1, settings.n_fft, settings.hop_length) * window)
+    window = hann_window(features.n_fft).to(waveform.device)
+    spectrum = torch.fft.rfft(waveform.unfold(-1, features.n_fft, features.hop_length) * window)
     square = torch.view_as_real(spectrum).square_()  # in place, here and below: memory is fetched slower than filled
     power = square[..., 0] + square[..., 1]
-    mel = power @ mel_filters(settings).to(waveform.device)
+    mel = power @ mel_filters(features).to(waveform.device)
     return mel.clamp_(min=FLOOR).log10_().mul_(10)
 
 

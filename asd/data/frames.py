@@ -42,7 +42,7 @@ class Frames:
         if self.device.type == "cuda" and 2 * size < torch.cuda.mem_get_info(self.device)[0]:
             mapped = [copied(mapped, part, start, length, self.device)]
             start, part = np.cumsum(length) - length, np.zeros_like(part)
-        self.parts, self.settings, self.mapped = parts, parts[0][0].settings, mapped
+        self.parts, self.features, self.mapped = parts, parts[0][0].features, mapped
         self.length, self.samples = (torch.tensor(table[column].to_numpy()) for column in ("length", "samples"))
         self.gain = torch.from_numpy(gain)
         where = mapped[0].device  # beside the frames, so that no crop waits for the device

@@ -34,7 +34,7 @@ class Shard:
 
     Attributes:
         machine_type: its name.
-        settings: how the frames were computed.
+        features: how the frames were computed.
         frames: (all clips' frames, n_mels) int16, mapped, fixed point as in :func:`asd.data.features.to_fixed`.
         clips: indexed by path: ``start`` (first row of ``frames``), ``length`` (in frames), ``rms`` (of the waveform in
             ±1), ``samples``, ``digest`` (of the samples).
@@ -42,7 +42,7 @@ class Shard:
     """
 
     machine_type: str
-    settings: FeatureSettings
+    features: FeatureSettings
     frames: np.ndarray
     clips: pd.DataFrame
     statistics: np.ndarray
@@ -77,7 +77,7 @@ def open_shard(
     clips: pd.DataFrame,
     data_root: Path | str,
     machine_type: str,
-    settings: FeatureSettings,
+    features: FeatureSettings,
     folder: Path | str,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Shard:
@@ -94,35 +94,35 @@ def open_shard(
     """
     root = Path(data_root).expanduser().resolve()
     paths = sorted(clips.loc[clips["machine_type"] == machine_type, "path"])
-    place = Path(folder) / settings.key / machine_type / signature(root, paths)
+    place = Path(folder) / features.key / machine_type / signature(root, paths)
     for _ in range(3):
         try:
             if not place.is_dir():
                 place.parent.mkdir(parents=True, exist_ok=True)
                 with FileLock(place.parent / "lock"):
                     if not place.is_dir():
-                        build(place, root, paths, settings, lambda line: progress(f"{machine_type}: {line}"))
+                        build(place, root, paths, features, lambda line: progress(f"{machine_type}: {line}"))
         except OSError as error:
-            gigabytes = len(paths) * settings.frames(10) * settings.n_mels * 2 / 1e9
+            gigabytes = len(paths) * features.frames(10) * features.n_mels * 2 / 1e9
             raise InputError(
                 f"{place.parent}: the log-mels cannot be written there ({error.strerror or error}); those of"
                 f" {len(paths)} clips of 10 s take {gigabytes:.1f} GB"
             ) from error
         try:
-            return mapped(place, machine_type, settings)
+            return mapped(place, machine_type, features)
         except (FileNotFoundError, ValueError) as error:
             reason = error  # another process has found the wav files changed, and is taking the shard away: once more
     raise InputError(f"{place}: damaged; remove the folder, and it is made anew ({reason})") from reason
 
 
-def mapped(place: Path, machine_type: str, settings: FeatureSettings) -> Shard:
+def mapped(place: Path, machine_type: str, features: FeatureSettings) -> Shard:
     """Map a shard that is there."""
     table = pd.read_csv(place / "clips.csv", dtype=COLUMNS, keep_default_na=False, usecols=list(COLUMNS))
     table = table.set_index("path")
-    shape = (int(table["length"].sum()), settings.n_mels)
+    shape = (int(table["length"].sum()), features.n_mels)
     # copy-on-write: torch wants a writable array, and nobody can write into the file
     frames = np.memmap(place / "frames.i16", dtype=np.int16, mode="c", shape=shape)
-    return Shard(machine_type, settings, frames, table, np.load(place / "statistics.npy", mmap_mode="r"))
+    return Shard(machine_type, features, frames, table, np.load(place / "statistics.npy", mmap_mode="r"))
 
 
 def signature(root: Path, paths: list[str]) -> str:
@@ -141,7 +141,7 @@ def signature(root: Path, paths: list[str]) -> str:
     return digest.hexdigest()[:16]
 
 
-def build(place: Path, root: Path, paths: list[str], settings: FeatureSettings, progress: Callable) -> None:
+def build(place: Path, root: Path, paths: list[str], features: FeatureSettings, progress: Callable) -> None:
     """Compute the frames of ``paths`` into the folder ``place``, which appears when all is done."""
     for stale in place.parent.glob(".*.tmp"):  # of a killed build: we hold the lock
         shutil.rmtree(stale)
@@ -149,10 +149,10 @@ def build(place: Path, root: Path, paths: list[str], settings: FeatureSettings, 
     try:
         unfinished.mkdir()
         # filled in place: small arrays of the threads, kept among their large ones, would tear holes into the heap
-        rows, statistics = [], np.empty((len(paths), 2, settings.n_mels))
+        rows, statistics = [], np.empty((len(paths), 2, features.n_mels))
         with (unfinished / "frames.i16").open("wb") as file:
             start = 0
-            for path, frames, row in computed(root, paths, settings):
+            for path, frames, row in computed(root, paths, features):
                 file.write(frames)
                 statistics[len(rows)] = row.pop("mean"), row.pop("mean_square")
                 rows.append({"path": path, "start": start, "length": len(frames)} | row)
@@ -165,7 +165,7 @@ def build(place: Path, root: Path, paths: list[str], settings: FeatureSettings, 
             warnings.warn(f"{len(silent)} clips are digital silence: {silent[:5]}", stacklevel=3)
         table.to_csv(unfinished / "clips.csv")
         np.save(unfinished / "statistics.npy", statistics)
-        (unfinished / "shard.json").write_text(json.dumps({"data_root": str(root), "features": asdict(settings)}))
+        (unfinished / "shard.json").write_text(json.dumps({"data_root": str(root), "features": asdict(features)}))
         for written in unfinished.iterdir():  # on disk before the name points to it: a power cut must not empty it
             with written.open("rb") as file:
                 os.fsync(file.fileno())
@@ -179,7 +179,7 @@ def build(place: Path, root: Path, paths: list[str], settings: FeatureSettings, 
             shutil.rmtree(unfinished)
 
 
-def computed(root: Path, paths: list[str], settings: FeatureSettings) -> Iterator[tuple[str, np.ndarray, dict]]:
+def computed(root: Path, paths: list[str], features: FeatureSettings) -> Iterator[tuple[str, np.ndarray, dict]]:
     """Yield (path, fixed-point frames, what else the table holds) in the order of ``paths``.
 
     Raises:
@@ -188,13 +188,13 @@ def computed(root: Path, paths: list[str], settings: FeatureSettings) -> Iterato
 
     def compute(path: str) -> tuple[np.ndarray, dict] | InputError:
         try:
-            samples = read_wav(root / path, settings.sample_rate)
+            samples = read_wav(root / path, features.sample_rate)
         except InputError as error:
             return error
-        if settings.n_frames(len(samples)) == 0:
-            return InputError(f"{root / path}: {len(samples)} samples; one frame takes {settings.n_fft}")
+        if features.n_frames(len(samples)) == 0:
+            return InputError(f"{root / path}: {len(samples)} samples; one frame takes {features.n_fft}")
         waveform = as_float(samples)
-        frames = log_mel(waveform, settings)
+        frames = log_mel(waveform, features)
         if (loudest := float(frames.max())) > LOUDEST:
             return InputError(f"{root / path}: {loudest:.0f} dB in a mel band; allowed: samples in ±1, up to {LOUDEST}")
         exact = frames.double()

@@ -50,7 +50,7 @@ def build_detector(
         kind=kind,
         config=config,
         model=model,
-        features=data.shard.settings,
+        features=data.shard.features,
         normalize_waveform=data.normalize_waveform,
         sections=data.sections,
         n_frames=data.n_frames,

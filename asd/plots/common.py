@@ -37,22 +37,22 @@ def label_names(labels: pd.Series) -> pd.Series:
     return labels.map(LABELS).astype(object).fillna("unknown")
 
 
-def spectrogram(ax: Axes, frames: ArrayLike, settings: FeatureSettings, title: str = "", **limits: float) -> None:
+def spectrogram(ax: Axes, frames: ArrayLike, features: FeatureSettings, title: str = "", **limits: float) -> None:
     """Draw log-mel frames (N, n_mels) in dB over seconds and Hz, with a colour bar; ``limits``: vmin, vmax."""
     frames = np.asarray(frames)
-    seconds = len(frames) * settings.hop_length / settings.sample_rate
+    seconds = len(frames) * features.hop_length / features.sample_rate
     image = ax.imshow(
-        frames.T, origin="lower", aspect="auto", cmap="magma", extent=(0, seconds, 0, settings.n_mels), **limits
+        frames.T, origin="lower", aspect="auto", cmap="magma", extent=(0, seconds, 0, features.n_mels), **limits
     )
-    mel_axis(ax, settings)
+    mel_axis(ax, features)
     ax.set(xlabel="time (s)", title=title)
     ax.figure.colorbar(image, ax=ax, label="level (dB)")
 
 
-def mel_axis(ax: Axes, settings: FeatureSettings) -> None:
+def mel_axis(ax: Axes, features: FeatureSettings) -> None:
     """Label a y axis of mel bands with the frequencies of some of them."""
-    centres = mel_frequencies(settings)
-    wanted = [f for f in (250, 500, 1000, 2000, 4000) if f < settings.sample_rate / 2]
+    centres = mel_frequencies(features)
+    wanted = [f for f in (250, 500, 1000, 2000, 4000) if f < features.sample_rate / 2]
     ax.set_yticks([float(np.interp(f, centres, np.arange(len(centres)) + 0.5)) for f in wanted], wanted)
     ax.set_ylabel("frequency (Hz)")
     ax.grid(False)

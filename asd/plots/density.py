@@ -67,7 +67,7 @@ def log_prob_histogram(log_prob: Mapping[str, ArrayLike]) -> Figure:
 
 
 def improbable(
-    clips: Mapping[str, tuple[ArrayLike, ArrayLike, ArrayLike]], settings: FeatureSettings, n_frames: int, hop: int
+    clips: Mapping[str, tuple[ArrayLike, ArrayLike, ArrayLike]], features: FeatureSettings, n_frames: int, hop: int
 ) -> Figure:
     """Draw clips side by side: the log-mels, each bin's −log p, and the score over time. The same scale for all.
 
@@ -76,20 +76,20 @@ def improbable(
     Args:
         clips: title → frames (N, n_mels) in dB, then ``bin_scores`` and ``window_scores`` of
             :mod:`asd.detection.scoring`.
-        settings: how the frames were computed.
+        features: how the frames were computed.
         n_frames, hop: length of a window and the step between two, in frames.
     """
     figure, axes = plt.subplots(3, len(clips), figsize=(6 * len(clips), 8), squeeze=False, sharex="col", sharey="row")
     levels = np.quantile(np.concatenate([np.ravel(frames) for frames, _, _ in clips.values()]), [0.005, 1])
     low, high = np.quantile(next(iter(clips.values()))[1], [0.01, 0.999])
-    hop_seconds = settings.hop_length / settings.sample_rate
+    hop_seconds = features.hop_length / features.sample_rate
     for column, (title, (frames, bins, scores)) in zip(axes.T, clips.items(), strict=True):
-        spectrogram(column[0], frames, settings, title, vmin=levels[0], vmax=levels[1])
+        spectrogram(column[0], frames, features, title, vmin=levels[0], vmax=levels[1])
         image = column[1].imshow(
             np.asarray(bins).T, origin="lower", aspect="auto", cmap="viridis", vmin=low, vmax=low + 2 * (high - low),
-            extent=(0, len(bins) * hop_seconds, 0, settings.n_mels),
+            extent=(0, len(bins) * hop_seconds, 0, features.n_mels),
         )  # fmt: skip
-        mel_axis(column[1], settings)
+        mel_axis(column[1], features)
         figure.colorbar(image, ax=column[1], label="−log p of a bin", extend="max")
         column[2].plot((np.arange(len(scores)) * hop + n_frames / 2) * hop_seconds, scores, color=CURVE)
         column[2].set(xlabel="time (s)", ylabel="score of a window")
@@ -97,10 +97,10 @@ def improbable(
     return figure
 
 
-def windows(ax: Axes, some: Tensor, settings: FeatureSettings, title: str, **limits: float) -> None:
+def windows(ax: Axes, some: Tensor, features: FeatureSettings, title: str, **limits: float) -> None:
     """Draw windows (B, n_frames, n_mels) in dB side by side."""
-    spectrogram(ax, some.flatten(0, 1).cpu(), settings, title, **limits)
-    edges = np.arange(1, len(some)) * some.shape[1] * settings.hop_length / settings.sample_rate
+    spectrogram(ax, some.flatten(0, 1).cpu(), features, title, **limits)
+    edges = np.arange(1, len(some)) * some.shape[1] * features.hop_length / features.sample_rate
     for edge in edges:
         ax.axvline(edge, color="white", linewidth=1.5)
     ax.set(xticks=[], xlabel="one window beside the other")

@@ -121,16 +121,16 @@ def worst(table: pd.DataFrame, limits: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def seen_and_heard(clip: dict[str, Any], data_root: Path, settings: FeatureSettings) -> dict[str, Any]:
+def seen_and_heard(clip: dict[str, Any], data_root: Path, features: FeatureSettings) -> dict[str, Any]:
     """Add ``picture`` (spectrogram) and ``sound`` as data URIs, or ``fault`` where the recording cannot be used."""
     path = data_root / clip["clip"]
     try:
-        frames = log_mel(as_float(read_wav(path, settings.sample_rate)), settings)
+        frames = log_mel(as_float(read_wav(path, features.sample_rate)), features)
         sound = base64.b64encode(path.read_bytes()).decode()
     except InputError as error:
         return clip | {"fault": str(error)}
     figure, ax = plt.subplots(figsize=(4.6, 2.6))
-    plots.spectrogram(ax, frames, settings)
+    plots.spectrogram(ax, frames, features)
     return clip | {"picture": embedded(figure), "sound": f"data:audio/wav;base64,{sound}"}
 
 
@@ -142,14 +142,14 @@ def machine_section(
     cells: pd.DataFrame,
     means: pd.DataFrame,
     data_root: Path,
-    settings: FeatureSettings,
+    features: FeatureSettings,
 ) -> dict[str, Any]:
     """What the report says of a machine type: all its runs in a table, ``run_name`` in pictures and sounds."""
     mine = of_machine(tables, machine_type)
     table = mine[run_name]
     limit = limits[(limits["run_name"] == run_name) & (limits["machine_type"] == machine_type)]
     here = cells[(cells["machine_type"] == machine_type) & (cells["run_name"] == run_name)]
-    misses = [seen_and_heard(clip, data_root, settings) for clip in worst(table, limit)]
+    misses = [seen_and_heard(clip, data_root, features) for clip in worst(table, limit)]
     return {
         "name": machine_type,
         "run": run_name,
@@ -173,7 +173,7 @@ def write_report(
     facts: Mapping[str, RunFacts],
     final: str,
     data_root: Path,
-    settings: FeatureSettings,
+    features: FeatureSettings,
     notes: Iterable[str] = (),
     further: Mapping[str, pd.DataFrame] | None = None,
 ) -> Path:
@@ -185,7 +185,7 @@ def write_report(
         limits, cells, means, facts: of all runs, see :mod:`asd.evaluation.tables`.
         final: run name that is looked into, as far as it has scores of a machine type; else the first one that has.
         data_root: where the clips lie.
-        settings: of the spectrograms.
+        features: of the spectrograms.
         notes: what is missing or odd, a sentence each.
         further: more tables, by title.
     """
@@ -194,7 +194,7 @@ def write_report(
     for machine_type in machine_types:
         mine = of_machine(tables, machine_type)
         run_name = final if final in mine else next(iter(mine))
-        sections.append(machine_section(machine_type, run_name, tables, limits, cells, means, data_root, settings))
+        sections.append(machine_section(machine_type, run_name, tables, limits, cells, means, data_root, features))
     board = leaderboard.leaderboard(tables, means, facts)
     beside = leaderboard.beside_baseline(board, leaderboard.by_machine_type(tables, means, facts, "dev"))
     parts = [

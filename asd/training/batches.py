@@ -151,7 +151,7 @@ def window_batches(
     """
     clips, section = inlier_clips.frames, inlier_clips.section
     generator = seeded(seed, epoch)
-    per_clip = (clips.samples / clips.settings.n_samples(n_frames)).ceil().long()
+    per_clip = (clips.samples / clips.features.n_samples(n_frames)).ceil().long()
     inliers = torch.arange(len(clips)).repeat_interleave(per_clip)
     n_same = len(clips) if other_sections else 0
     n_pool = n_same + (len(other_machines) if other_machines is not None else 0)

@@ -106,13 +106,13 @@ def training_data(
     if p.debug:
         clips = clips.groupby(["machine_type", "section", "domain", "split", "label"], dropna=False).head(DEBUG_CLIPS)
         folder = folder / "debug"
-    settings = feature_settings(p)
+    features = feature_settings(p)
     chosen = select(clips, p.machine_type, p.sections)
     sections = sorted(set(chosen["section"].tolist()))
     if several_sections and len(sections) == 1:
         raise InputError(f"{p.machine_type} has one section only ({sections[0]:02}); {several_sections}")
     other_names = other_machine_types(p, clips) if other_machines else []
-    shard = open_shard(clips, p.data, p.machine_type, settings, folder, progress)
+    shard = open_shard(clips, p.data, p.machine_type, features, folder, progress)
     if p.normalize_waveform:
         shard.check_not_silent(chosen["path"])  # a silent test clip, too, is reported before training
     held_out = held_out_clips(chosen, p.validation_fraction)
@@ -125,8 +125,8 @@ def training_data(
         return labelled_frames(shard, chosen[rows], sections, device, p.normalize_waveform)
 
     source = labelled_frames(shard, chosen[train & ~target & ~held_out], sections, device, p.normalize_waveform)
-    n_frames = snippet_frames(p, settings, source.frames.shortest())
-    outliers = open_outliers(p, clips, other_names, settings, folder, progress)
+    n_frames = snippet_frames(p, features, source.frames.shortest())
+    outliers = open_outliers(p, clips, other_names, features, folder, progress)
     return TrainingData(
         clips=chosen,
         held_out=held_out,
@@ -135,7 +135,7 @@ def training_data(
         device=device,
         normalize_waveform=p.normalize_waveform,
         n_frames=n_frames,
-        hop=n_frames if p.snippet_hop_size is None else settings.hops(p.snippet_hop_size),
+        hop=n_frames if p.snippet_hop_size is None else features.hops(p.snippet_hop_size),
         source=source,
         validation=labelled(train & held_out),
         target=labelled(target),
@@ -153,19 +153,19 @@ def labelled_frames(
     return LabelledFrames(Frames([(shard, rows["path"])], device, normalize_waveform), index)
 
 
-def snippet_frames(p: TrainingParameters, settings: FeatureSettings, shortest: int) -> int:
+def snippet_frames(p: TrainingParameters, features: FeatureSettings, shortest: int) -> int:
     """Frames of a snippet: as long as the parameters say, or as the shortest train clip, of ``shortest`` frames.
 
     Raises:
         InputError: clips too short for the method, or a snippet longer than the shortest of them.
     """
-    least, most = (settings.n_samples(n) / settings.sample_rate for n in (p.least_frames, shortest))
+    least, most = (features.n_samples(n) / features.sample_rate for n in (p.least_frames, shortest))
     if shortest < p.least_frames:
         raise InputError(
             f"{p.machine_type}: its shortest train clip is of {most:g} s; this method needs {least:g} s at least"
             f" ({p.least_frames} frames)"
         )
-    n_frames = shortest if p.snippet_length is None else settings.frames(p.snippet_length)
+    n_frames = shortest if p.snippet_length is None else features.frames(p.snippet_length)
     if not p.least_frames <= n_frames <= shortest:
         raise InputError(
             f"snippet_length: {p.snippet_length} s make {n_frames} frames; allowed: {least:g} to {most:g} s"
@@ -193,7 +193,7 @@ def open_outliers(
     p: TrainingParameters,
     clips: pd.DataFrame,
     machine_types: list[str],
-    settings: FeatureSettings,
+    features: FeatureSettings,
     folder: Path,
     progress: Callable[[str], None],
 ) -> list[tuple[Shard, pd.Series]]:
@@ -206,7 +206,7 @@ def open_outliers(
     try:
         return [
             (
-                open_shard(clips, p.data, machine_type, settings, folder, progress),
+                open_shard(clips, p.data, machine_type, features, folder, progress),
                 train.loc[train["machine_type"] == machine_type, "path"],
             )
             for machine_type in machine_types
