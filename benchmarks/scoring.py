@@ -30,31 +30,31 @@ from asd.detection.scoring import score_clips
 from asd.models.density import DensityEstimator
 
 CLIPS, ROUNDS, SECONDS, SECTION, SEVERAL = 96, 5, 10, 3, 8
-SETTINGS = FeatureSettings()
+FEATURES = FeatureSettings()
 N_FRAMES = 5
 
 
 def make_detector() -> Detector:
     """An autoencoder of the reference's size with random weights: they take as long as trained ones."""
     torch.manual_seed(0)
-    config = {"architecture": "ae", "n_sections": 6, "n_mels": SETTINGS.n_mels, "n_frames": N_FRAMES, "sizes": {}}
+    config = {"architecture": "ae", "n_sections": 6, "n_mels": FEATURES.n_mels, "n_frames": N_FRAMES, "sizes": {}}
     model = DensityEstimator(**config).eval()
-    model.normalization.set(torch.full((SETTINGS.n_mels,), 10.0), torch.full((SETTINGS.n_mels,), 8.0))
-    return Detector("ae", "fan", "density", config, model, SETTINGS, False, list(range(6)), N_FRAMES, 1, "mean")
+    model.normalization.set(torch.full((FEATURES.n_mels,), 10.0), torch.full((FEATURES.n_mels,), 8.0))
+    return Detector("ae", "fan", "density", config, model, FEATURES, False, list(range(6)), N_FRAMES, 1, "mean")
 
 
 def make_clips(folder: Path) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     for i in range(CLIPS):
-        samples = (3000 * rng.standard_normal(SECONDS * SETTINGS.sample_rate)).astype(np.int16)
-        soundfile.write(folder / f"{i:03}.wav", samples, SETTINGS.sample_rate)
+        samples = (3000 * rng.standard_normal(SECONDS * FEATURES.sample_rate)).astype(np.int16)
+        soundfile.write(folder / f"{i:03}.wav", samples, FEATURES.sample_rate)
     paths = sorted(path.name for path in folder.glob("*.wav"))
     return pd.DataFrame({"path": paths, "machine_type": "fan", "section": SECTION})
 
 
 def ours(detector: Detector, folder: Path, clips: pd.DataFrame) -> np.ndarray:
     with tempfile.TemporaryDirectory() as store:
-        return score_clips(detector, open_shard(clips, folder, "fan", SETTINGS, store), clips)
+        return score_clips(detector, open_shard(clips, folder, "fan", FEATURES, store), clips)
 
 
 @torch.no_grad()
@@ -63,14 +63,14 @@ def straightforward(
 ) -> np.ndarray:
     from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
 
-    mel = MelSpectrogram(SETTINGS.sample_rate, SETTINGS.n_fft, hop_length=SETTINGS.hop_length, n_mels=128, center=False)
+    mel = MelSpectrogram(FEATURES.sample_rate, FEATURES.n_fft, hop_length=FEATURES.hop_length, n_mels=128, center=False)
     log_mel = nn.Sequential(mel, AmplitudeToDB("power"))
-    length, scores = SETTINGS.n_samples(N_FRAMES), []
+    length, scores = FEATURES.n_samples(N_FRAMES), []
     for first in range(0, len(clips), clips_a_batch):
         windows = []
         for path in clips["path"].iloc[first : first + clips_a_batch]:
             waveform = torch.from_numpy(soundfile.read(folder / path, dtype="float32")[0])
-            starts = range(0, len(waveform) - length + 1, SETTINGS.hop_length)
+            starts = range(0, len(waveform) - length + 1, FEATURES.hop_length)
             windows += [waveform[start : start + length] for start in starts]
         frames = torch.stack([log_mel(w) for w in windows]) if each_window else log_mel(torch.stack(windows))
         section = torch.full((len(frames),), SECTION)
