@@ -40,7 +40,7 @@ def detector(architecture: str, n_frames: int, shard: Shard, **options: object) 
 
 @pytest.mark.parametrize("architecture", ["ae", "made", "maf"])
 def test_a_bin_s_score_is_the_mean_of_its_parts_in_all_windows(architecture: str, shard: Shard):
-    trained, clip = detector(architecture, 3, shard), shard.clips.index[0]
+    trained, clip = detector(architecture, 3, shard), shard.table.index[0]
     frames = torch.from_numpy(shard.frames_of(clip))
     parts: dict[tuple[int, int], list[float]] = {}
     for start in range(len(frames) - 2):
@@ -58,13 +58,13 @@ def test_a_bin_s_score_is_the_mean_of_its_parts_in_all_windows(architecture: str
 
 @pytest.mark.parametrize("architecture", ["ae", "made", "maf"])
 def test_bins_of_a_window_sum_to_its_score(architecture: str, shard: Shard):
-    trained, clip = detector(architecture, 1, shard), shard.clips.index[0]
+    trained, clip = detector(architecture, 1, shard), shard.table.index[0]
     bins = bin_scores(trained, shard, clip, section=3)
     np.testing.assert_allclose(bins.mean(axis=1), window_scores(trained, shard, clip, section=3), rtol=1e-4, atol=1e-5)
 
 
 def test_a_clip_s_score_is_the_mean_or_the_maximum_over_time(shard: Shard):
-    clip = shard.clips.index[0]
+    clip = shard.table.index[0]
     frames = torch.from_numpy(shard.frames_of(clip))
     for reduction, reduce in (("mean", np.mean), ("max", np.max)):
         trained = detector("made", 5, shard, reduction=reduction)
@@ -76,13 +76,13 @@ def test_a_clip_s_score_is_the_mean_or_the_maximum_over_time(shard: Shard):
 
 
 def test_the_section_is_a_condition(shard: Shard):
-    trained, clip = detector("made", 5, shard), shard.clips.index[0]
+    trained, clip = detector("made", 5, shard), shard.table.index[0]
     first, second = (window_scores(trained, shard, clip, section) for section in (3, 4))
     assert not np.allclose(first, second)
 
 
 def test_a_clip_shorter_than_a_window_is_repeated(shard: Shard):
-    clip = shard.clips.index[0]
+    clip = shard.table.index[0]
     n = len(shard.frames_of(clip))
     trained = detector("ae", n + 4, shard)
     assert window_scores(trained, shard, clip, section=3).shape == (1,)

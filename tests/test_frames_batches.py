@@ -40,7 +40,7 @@ def shards(root, tmp_path_factory) -> dict[str, Shard]:
 
 
 def paths(shard: Shard) -> pd.Series:
-    return pd.Series(shard.clips.index)
+    return pd.Series(shard.table.index)
 
 
 @pytest.fixture(scope="module")
@@ -88,12 +88,12 @@ def test_a_crop_equals_a_slice_of_the_clips_frames(fan, shards):
     crops = fan.crop(clip, offset, 15)
     assert crops.shape == (4, 15, 16)
     for crop, i, start in zip(crops, clip.tolist(), offset.tolist(), strict=True):
-        np.testing.assert_array_equal(crop, shards["fan"].frames_of(shards["fan"].clips.index[i])[start : start + 15])
+        np.testing.assert_array_equal(crop, shards["fan"].frames_of(shards["fan"].table.index[i])[start : start + 15])
 
 
 def test_a_clip_shorter_than_the_crop_is_repeated_and_never_padded(fan, shards):
     (crop,) = fan.crop(torch.tensor([3]), torch.tensor([5]), 20)
-    whole = shards["fan"].frames_of(shards["fan"].clips.index[3])
+    whole = shards["fan"].frames_of(shards["fan"].table.index[3])
     np.testing.assert_array_equal(crop, np.concatenate([whole[5:], whole, whole, whole[:4]]))
 
 
@@ -141,7 +141,7 @@ def test_the_std_of_a_band_that_never_changes_is_floored(shards):
     shard = shards["fan"]
     statistics = shard.statistics.copy()
     statistics[:, 0, 3], statistics[:, 1, 3] = -100, 10_000
-    constant = Shard("fan", FEATURES, shard.frames, shard.clips, statistics)
+    constant = Shard("fan", FEATURES, shard.frames, shard.table, statistics)
     _, std = Frames([(constant, paths(shard))], "cpu").mean_std()
     assert std[3] == pytest.approx(1e-4 * std.max().item())
 
@@ -149,7 +149,7 @@ def test_the_std_of_a_band_that_never_changes_is_floored(shards):
 def test_normalize_waveform_equals_scaling_the_waveform_to_rms_1(root, shards):
     shard = shards["fan"]
     frames = Frames([(shard, paths(shard))], "cpu", normalize_waveform=True)
-    for i, path in enumerate(shard.clips.index):
+    for i, path in enumerate(shard.table.index):
         waveform = as_float(read_wav(root / path, 16000))
         expected = log_mel(waveform / waveform.square().mean().sqrt(), FEATURES)
         (found,) = frames.crop(torch.tensor([i]), torch.tensor([0]), len(expected))
@@ -332,7 +332,7 @@ def test_windows_differ_between_epochs_and_not_between_calls():
 
 def test_real_clips_give_windows_of_their_frames(fan, shards):
     (batch,) = window_batches(LabelledFrames(fan, SECTIONS), 3, 5, 512, seed=0, epoch=0)
-    every = torch.cat([torch.from_numpy(shards["fan"].frames_of(path)) for path in shards["fan"].clips.index])
+    every = torch.cat([torch.from_numpy(shards["fan"].frames_of(path)) for path in shards["fan"].table.index])
     runs = every.unfold(0, 5, 1).transpose(1, 2)
     assert batch.frames.shape[1:] == (5, 16)
     assert all((runs == window).flatten(1).all(dim=1).any() for window in batch.frames)

@@ -60,8 +60,8 @@ def leftovers(store: Path) -> list[Path]:
 def assert_right(shard: Shard, root: Path) -> None:
     """Compare with the features of every clip, computed anew."""
     clips = clips_table(root)
-    assert sorted(shard.clips.index) == sorted(clips.loc[clips["machine_type"] == shard.machine_type, "path"])
-    for path in shard.clips.index:
+    assert sorted(shard.table.index) == sorted(clips.loc[clips["machine_type"] == shard.machine_type, "path"])
+    for path in shard.table.index:
         frames = log_mel(as_float(read_wav(root / path, shard.features.sample_rate)), shard.features).numpy()
         found = shard.frames_of(path)
         assert found.shape == frames.shape
@@ -85,13 +85,13 @@ def test_clips_of_any_length_bit_depth_and_name_stand_side_by_side(root, tmp_pat
         soundfile.write(root / "dev_data/fan/train" / name, rng.normal(scale=0.1, size=n), 16000, subtype=subtype)
     shard = opened(root, tmp_path / "store")
     assert_right(shard, root)
-    assert shard.clips.loc[[f"dev_data/fan/train/{name}" for name in names], "samples"].tolist() == [1024, 50_001]
-    assert shard.clips.loc[[f"dev_data/fan/train/{name}" for name in names], "length"].tolist() == [1, 96]
+    assert shard.table.loc[[f"dev_data/fan/train/{name}" for name in names], "samples"].tolist() == [1024, 50_001]
+    assert shard.table.loc[[f"dev_data/fan/train/{name}" for name in names], "length"].tolist() == [1, 96]
 
 
 def test_loudness_samples_and_statistics_are_those_of_each_clip(root, tmp_path):
     shard = opened(root, tmp_path / "store")
-    for path, row in shard.clips.iterrows():
+    for path, row in shard.table.iterrows():
         waveform, _ = soundfile.read(root / path)
         frames = log_mel(torch.from_numpy(waveform).float(), FEATURES).double().numpy()
         assert row["rms"] == pytest.approx(np.sqrt(np.mean(waveform**2)), rel=1e-6)
@@ -108,10 +108,10 @@ def test_the_second_opening_opens_no_wav_file_and_gives_the_same(root, tmp_path,
     first = opened(root, tmp_path / "store")
     no_wav_is_opened()
     second = opened(root, tmp_path / "store")
-    pd.testing.assert_frame_equal(first.clips, second.clips)
+    pd.testing.assert_frame_equal(first.table, second.table)
     np.testing.assert_array_equal(first.frames, second.frames)
     np.testing.assert_array_equal(first.statistics, second.statistics)
-    assert first.fingerprint(first.clips.index) == second.fingerprint(first.clips.index)
+    assert first.fingerprint(first.table.index) == second.fingerprint(first.table.index)
 
 
 def test_another_way_to_write_the_data_root_or_another_order_of_the_clips_finds_the_same_shard(
@@ -134,7 +134,7 @@ def test_a_change_of_the_wav_files_is_seen_and_the_fingerprint_changes_with_cont
     root, tmp_path, change
 ):
     before = opened(root, tmp_path / "store")
-    path = root / before.clips.index[-1]
+    path = root / before.table.index[-1]
     if change == "touched":
         os.utime(path, (1, 1))
     elif change == "other sound":
@@ -148,7 +148,7 @@ def test_a_change_of_the_wav_files_is_seen_and_the_fingerprint_changes_with_cont
         path.rename(path.with_name("section_00_source_train_normal_0100.wav"))
     after = opened(root, tmp_path / "store")
     assert_right(after, root)
-    same = before.fingerprint(before.clips.index) == after.fingerprint(after.clips.index)
+    same = before.fingerprint(before.table.index) == after.fingerprint(after.table.index)
     assert same == (change == "touched")
     assert len(shards(tmp_path / "store")) == 1  # that of the files as they were is gone
 
@@ -156,16 +156,16 @@ def test_a_change_of_the_wav_files_is_seen_and_the_fingerprint_changes_with_cont
 def test_a_shard_that_is_open_stays_as_it_was_when_the_data_change(root, tmp_path):
     before = opened(root, tmp_path / "store")
     expected = np.array(before.frames)
-    os.utime(root / before.clips.index[0], (1, 1))
+    os.utime(root / before.table.index[0], (1, 1))
     opened(root, tmp_path / "store")
     np.testing.assert_array_equal(before.frames, expected)
 
 
 def test_the_fingerprint_is_of_the_clips_that_are_asked_for(root, tmp_path):
     shard = opened(root, tmp_path / "store")
-    some = shard.clips.index[:3]
+    some = shard.table.index[:3]
     assert shard.fingerprint(some) == shard.fingerprint(some[::-1])
-    assert len({shard.fingerprint(shard.clips.index[:n]) for n in range(1, 6)}) == 5
+    assert len({shard.fingerprint(shard.table.index[:n]) for n in range(1, 6)}) == 5
 
 
 def test_other_settings_machine_types_roots_and_selections_have_shards_of_their_own(
@@ -254,7 +254,7 @@ def test_digital_silence_is_named_and_is_an_error_only_where_it_is_to_be_scaled(
     with pytest.warns(UserWarning, match=f"1 clips are digital silence.*{path.name}"):
         shard = opened(root, tmp_path / "store")
     assert (shard.frames_of(str(path.relative_to(root))) == -100).all()
-    paths = pd.Series(shard.clips.index)
+    paths = pd.Series(shard.table.index)
     Frames([(shard, paths)], "cpu")
     with pytest.raises(InputError, match=f"{path.name}: digital silence cannot be scaled"):
         Frames([(shard, paths)], "cpu", normalize_waveform=True)

@@ -113,7 +113,7 @@ def test_proxy_outliers_are_the_train_clips_of_all_other_machine_types(ask, two_
     clips = clips_table(two_machines)
     expected = clips[(clips["machine_type"] == "valve") & (clips["split"] == "train")]
     assert len(data.others) == len(expected)
-    assert not (set(data.shard.clips.index) & set(expected["path"]))
+    assert not (set(data.shard.table.index) & set(expected["path"]))
 
 
 def test_without_a_validation_fraction_or_target_clips_those_parts_are_none(ask, two_machines):

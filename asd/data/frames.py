@@ -30,7 +30,7 @@ class Frames:
         self, parts: list[tuple[Shard, pd.Series]], device: torch.device | str, normalize_waveform: bool = False
     ):
         self.device = torch.device(device)
-        tables = [shard.clips.loc[list(paths)].assign(part=i) for i, (shard, paths) in enumerate(parts)]
+        tables = [shard.table.loc[list(paths)].assign(part=i) for i, (shard, paths) in enumerate(parts)]
         table = pd.concat(tables)
         if normalize_waveform:
             for shard, paths in parts:

@@ -36,7 +36,7 @@ class Shard:
         machine_type: its name.
         features: how the frames were computed.
         frames: (all clips' frames, n_mels) int16, mapped, fixed point as in :func:`asd.data.features.to_fixed`.
-        clips: indexed by path: ``start`` (first row of ``frames``), ``length`` (in frames), ``rms`` (of the waveform in
+        table: indexed by path: ``start`` (first row of ``frames``), ``length`` (in frames), ``rms`` (of the waveform in
             ±1), ``samples``, ``digest`` (of the samples).
         statistics: (clips, 2, n_mels): mean and mean square of each clip's frames, in dB and dB².
     """
@@ -44,17 +44,17 @@ class Shard:
     machine_type: str
     features: FeatureSettings
     frames: np.ndarray
-    clips: pd.DataFrame
+    table: pd.DataFrame
     statistics: np.ndarray
 
     def frames_of(self, path: str) -> np.ndarray:
         """The frames of one clip in dB, (frames, n_mels)."""
-        start, length = self.clips.loc[path, ["start", "length"]].astype(int)
+        start, length = self.table.loc[path, ["start", "length"]].astype(int)
         return from_fixed(torch.from_numpy(self.frames[start : start + length])).numpy()
 
     def statistics_of(self, paths: pd.Series) -> np.ndarray:
         """Rows of ``statistics`` for the given clips."""
-        return self.statistics[self.clips.index.get_indexer(list(paths))]
+        return self.statistics[self.table.index.get_indexer(list(paths))]
 
     def check_not_silent(self, paths: pd.Series) -> None:
         """Ensure that all of these clips can be scaled to RMS 1.
@@ -62,14 +62,14 @@ class Shard:
         Raises:
             InputError: names one that is digital silence.
         """
-        clips = self.clips.loc[list(paths)]
+        clips = self.table.loc[list(paths)]
         silent = clips.index[clips["rms"] == 0]
         if len(silent):
             raise InputError(f"{silent[0]}: digital silence cannot be scaled to RMS 1 (normalize_waveform)")
 
     def fingerprint(self, paths: pd.Series) -> str:
         """Sixteen hex digits that change with the names or the contents of the clips."""
-        digests = self.clips.loc[sorted(paths), "digest"]
+        digests = self.table.loc[sorted(paths), "digest"]
         return hashlib.sha256("\n".join(f"{p} {d}" for p, d in digests.items()).encode()).hexdigest()[:16]
 
 
