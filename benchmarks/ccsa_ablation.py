@@ -101,7 +101,7 @@ def fine_tuned(p: CcsaParameters, start: Detector, data: TrainingData) -> tuple[
 
 def measured(detector: Detector, data: TrainingData, key: dict) -> pd.DataFrame:
     """AUC of every cell, and the median distances that the detector's embeddings have."""
-    cells = evaluate_scores(score_table(detector, data.shard, data.clips, data.held_out, "ablation", "", 0))
+    cells = evaluate_scores(score_table(detector, data.shard, data.clips, data.is_held_out, "ablation", "", 0))
     test = data.clips[(data.clips["split"] == "test") & (data.clips["domain"] == "target") & (data.clips["label"] == 0)]
     distances = {}
     for name, clips in (("seen", data.target), ("unseen", clips_of(data, test, detector.normalize_waveform))):

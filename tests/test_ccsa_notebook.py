@@ -203,7 +203,7 @@ def test_the_control_takes_as_many_source_clips_of_each_section_and_no_held_out_
     first = {tuple(clip.flatten().tolist()) for clip in whole(control)}
     assert len(first) == 4
     assert first <= {tuple(clip.flatten().tolist()) for clip in whole(fan.source)}
-    assert not first & {tuple(clip.flatten().tolist()) for clip in whole(fan.validation)}
+    assert not first & {tuple(clip.flatten().tolist()) for clip in whole(fan.held_out)}
     others = [adaptation_clips(fan, "source", seed) for seed in range(1, 6)]
     assert any({tuple(clip.flatten().tolist()) for clip in whole(one)} != first for one in others)
 
@@ -216,7 +216,7 @@ def whole(clips: LabelledFrames) -> torch.Tensor:
 def test_without_target_train_clips_there_is_no_adaptation(fan: TrainingData):
     train_target = (fan.clips["split"] == "train") & (fan.clips["domain"] == "target")
     kept = fan.clips[~train_target]
-    poor = type(fan)(**vars(fan) | {"clips": kept, "held_out": fan.held_out[kept.index], "target": None})
+    poor = type(fan)(**vars(fan) | {"clips": kept, "is_held_out": fan.is_held_out[kept.index], "target": None})
     for kind in ("target", "source"):
         with pytest.raises(InputError, match="fan has no target train clips"):
             adaptation_clips(poor, kind, 0)

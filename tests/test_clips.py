@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from asd.data.clips import COLUMNS, clips_table, held_out, select
+from asd.data.clips import COLUMNS, clips_table, held_out_clips, select
 from asd.errors import InputError
 
 
@@ -444,27 +444,27 @@ def test_a_section_without_source_train_clips_is_an_error_unless_it_is_left_out(
 @pytest.mark.parametrize(("n", "fraction", "expected"), [(1000, 0.1, 100), (24, 0.1, 2), (5, 0.1, 1), (2, 0.9, 1)])
 def test_a_fraction_of_each_sections_source_train_clips_is_held_out(n, fraction, expected):
     clips = table(s0=n, s1=n)
-    out = clips[held_out(clips, fraction)]
+    out = clips[held_out_clips(clips, fraction)]
     assert out.groupby("section").size().to_dict() == {0: expected, 1: expected}
     assert set(out["domain"]) == {"source"}
 
 
 def test_held_out_are_at_least_one_and_never_all_and_none_where_none_are_wanted():
     clips = table(s0=1, s1=2, s2=3)
-    assert clips[held_out(clips, 0.01)].groupby("section").size().to_dict() == {1: 1, 2: 1}
-    assert clips[held_out(clips, 0.99)].groupby("section").size().to_dict() == {1: 1, 2: 2}
-    assert not held_out(clips, 0).any()
+    assert clips[held_out_clips(clips, 0.01)].groupby("section").size().to_dict() == {1: 1, 2: 1}
+    assert clips[held_out_clips(clips, 0.99)].groupby("section").size().to_dict() == {1: 1, 2: 2}
+    assert not held_out_clips(clips, 0).any()
 
 
 def test_the_held_out_clips_depend_on_their_names_alone():
     clips = table(s0=40, s1=40)
-    chosen = set(clips.loc[held_out(clips, 0.1), "path"])
+    chosen = set(clips.loc[held_out_clips(clips, 0.1), "path"])
     shuffled = clips.sample(frac=1, random_state=0)
-    assert set(shuffled.loc[held_out(shuffled, 0.1), "path"]) == chosen
+    assert set(shuffled.loc[held_out_clips(shuffled, 0.1), "path"]) == chosen
     some = clips[clips["section"] == 1]
-    assert set(some.loc[held_out(some, 0.1), "path"]) == {path for path in chosen if "section_01" in path}
+    assert set(some.loc[held_out_clips(some, 0.1), "path"]) == {path for path in chosen if "section_01" in path}
     beside = pd.concat([table("valve", s0=7), clips], ignore_index=True)
-    assert set(beside.loc[held_out(beside, 0.1) & (beside["machine_type"] == "fan"), "path"]) == chosen
+    assert set(beside.loc[held_out_clips(beside, 0.1) & (beside["machine_type"] == "fan"), "path"]) == chosen
     moved = clips.assign(path="elsewhere/" + clips["path"])
-    assert set(moved.loc[held_out(moved, 0.1), "path"]) == {f"elsewhere/{path}" for path in chosen}
+    assert set(moved.loc[held_out_clips(moved, 0.1), "path"]) == {f"elsewhere/{path}" for path in chosen}
     assert chosen != set(clips.loc[(clips["domain"] == "source"), "path"].groupby(clips["section"]).head(4))

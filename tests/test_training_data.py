@@ -77,14 +77,14 @@ def test_train_clips_are_parted_into_source_validation_and_target(ask, two_machi
     clips = data.clips
     assert set(clips["machine_type"]) == {"fan"}
     assert data.sections == [0, 1, 2, 3, 4, 5]
-    assert [len(part) for part in (data.source, data.validation, data.target)] == [6 * 4, 6 * 1, 6 * 2]
-    assert data.held_out.sum() == 6
-    held = clips[data.held_out]
+    assert [len(part) for part in (data.source, data.held_out, data.target)] == [6 * 4, 6 * 1, 6 * 2]
+    assert data.is_held_out.sum() == 6
+    held = clips[data.is_held_out]
     assert set(held["split"]) == {"train"} and set(held["domain"]) == {"source"}
     for part, rows in (
-        (data.validation, held),
+        (data.held_out, held),
         (data.target, clips[(clips["split"] == "train") & (clips["domain"] == "target")]),
-        (data.source, clips[(clips["split"] == "train") & (clips["domain"] == "source") & ~data.held_out]),
+        (data.source, clips[(clips["split"] == "train") & (clips["domain"] == "source") & ~data.is_held_out]),
     ):
         assert part.section.tolist() == rows["section"].tolist()
         first = part.frames.crop(torch.tensor([0]), torch.tensor([0]), 30)[0]
@@ -119,16 +119,16 @@ def test_proxy_outliers_are_the_train_clips_of_all_other_machine_types(ask, two_
 def test_without_a_validation_fraction_or_target_clips_those_parts_are_none(ask, two_machines):
     clips = clips_table(two_machines)
     data = ask(clips=clips[clips["domain"] == "source"], validation_fraction=0.0)
-    assert data.validation is None and data.target is None
-    assert list(data.validation_batches()) == []
+    assert data.held_out is None and data.target is None
+    assert list(data.held_out_batches()) == []
     assert len(data.source) == 6 * 5
 
 
-def test_validation_batches_hold_the_beginning_of_every_held_out_clip(ask):
+def test_held_out_batches_hold_the_beginning_of_every_held_out_clip(ask):
     data = ask(snippet_length=0.3)
-    frames, section = (torch.cat(parts) for parts in zip(*data.validation_batches(), strict=True))
-    assert section.tolist() == data.validation.section.tolist()
-    held = data.clips.loc[data.held_out, "path"]
+    frames, section = (torch.cat(parts) for parts in zip(*data.held_out_batches(), strict=True))
+    assert section.tolist() == data.held_out.section.tolist()
+    held = data.clips.loc[data.is_held_out, "path"]
     for snippet, path in zip(frames, held, strict=True):
         np.testing.assert_array_equal(snippet, data.shard.frames_of(path)[: data.n_frames])
 
@@ -192,7 +192,7 @@ def test_a_section_of_a_single_train_clip_is_trained_on_and_not_held_out(ask, mi
         (mixed_lengths / f"fan/train/section_01_source_train_normal_{i:04d}.wav").unlink()
     data = ask(mixed_lengths, validation_fraction=0.5)
     assert data.source.section.tolist().count(1) == 1
-    assert 1 not in data.validation.section.tolist()
+    assert 1 not in data.held_out.section.tolist()
 
 
 def test_a_silent_train_clip_is_named_where_it_is_to_be_scaled(ask, mixed_lengths):

@@ -63,7 +63,7 @@ def score_table(detector: Detector, data: TrainingData, run_name: str, run_id: s
     """Score all clips of the training's machine type and sections: one row per clip, columns as in COLUMNS."""
     scores = score_clips(detector, data.shard, data.clips)
     run = {"method": detector.method, "run_name": run_name, "run_id": run_id, "seed": seed}
-    table = data.clips.rename(columns={"path": "clip"}).assign(score=scores, held_out=data.held_out, **run)
+    table = data.clips.rename(columns={"path": "clip"}).assign(score=scores, held_out=data.is_held_out, **run)
     return table[COLUMNS].reset_index(drop=True)
 
 

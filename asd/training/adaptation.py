@@ -63,7 +63,7 @@ def adaptation_clips(data: TrainingData, kind: str, seed: int) -> LabelledFrames
     Raises:
         InputError: the machine type has no target train clips.
     """
-    train = data.clips[(data.clips["split"] == "train") & ~data.held_out]
+    train = data.clips[(data.clips["split"] == "train") & ~data.is_held_out]
     target = train[train["domain"] == "target"]
     if target.empty:
         raise InputError(

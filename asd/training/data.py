@@ -16,7 +16,7 @@ from asd.errors import InputError
 from asd.notebook.inputs import feature_settings
 from asd.notebook.parameters import TrainingParameters
 
-VALIDATION_BATCH = 32  # clips
+HELD_OUT_BATCH = 32  # clips
 DEBUG_CLIPS = 4  # of each machine type, section, domain, split and label
 
 
@@ -41,20 +41,20 @@ class TrainingData:
 
     Attributes:
         clips: rows of the clips table: the machine type, the chosen sections.
-        held_out: marks the validation clips among them.
+        is_held_out: marks the held-out clips among them.
         sections: section numbers; everywhere else their index in this list is used.
         shard: the machine type's frames.
         device: where batches are wanted.
         normalize_waveform: whether every clip is scaled to RMS 1.
         n_frames, hop: a snippet's length and the step between two when scoring, in frames.
-        source, validation, target: train clips of the source domain that are trained on, those of it that are held out
+        source, held_out, target: train clips of the source domain that are trained on, those of it that are held out
             (None without any), and those of the target domain (None without any).
         others: train clips of all other machine types, or None where they were not asked for.
         fingerprint: what data it is.
     """
 
     clips: pd.DataFrame
-    held_out: pd.Series
+    is_held_out: pd.Series
     sections: list[int]
     shard: Shard
     device: torch.device
@@ -62,7 +62,7 @@ class TrainingData:
     n_frames: int
     hop: int
     source: LabelledFrames
-    validation: LabelledFrames | None
+    held_out: LabelledFrames | None
     target: LabelledFrames | None
     others: Frames | None
     fingerprint: dict[str, str]
@@ -71,11 +71,11 @@ class TrainingData:
         """Rows of the clips table, or of a subset of it, as frames with the index of each one's section."""
         return labelled_frames(self.shard, rows, self.sections, self.device, self.normalize_waveform)
 
-    def validation_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def held_out_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The beginnings of the held-out clips, (B, n_frames, n_mels), and the index of each one's section, (B,)."""
-        if self.validation is not None:
-            frames, section = self.validation.frames, self.validation.section
-            for rows in torch.arange(len(frames)).split(VALIDATION_BATCH):
+        if self.held_out is not None:
+            frames, section = self.held_out.frames, self.held_out.section
+            for rows in torch.arange(len(frames)).split(HELD_OUT_BATCH):
                 snippets = frames.crop(rows, torch.zeros_like(rows), self.n_frames)
                 yield snippets, section[rows].to(snippets.device)
 
@@ -115,7 +115,7 @@ def training_data(
     shard = open_shard(clips, p.data, p.machine_type, features, folder, progress)
     if p.normalize_waveform:
         shard.check_not_silent(chosen["path"])  # a silent test clip, too, is reported before training
-    held_out = held_out_clips(chosen, p.validation_fraction)
+    is_held_out = held_out_clips(chosen, p.validation_fraction)
     train = chosen["split"] == "train"
     target = train & (chosen["domain"] == "target")
 
@@ -124,12 +124,12 @@ def training_data(
             return None
         return labelled_frames(shard, chosen[rows], sections, device, p.normalize_waveform)
 
-    source = labelled_frames(shard, chosen[train & ~target & ~held_out], sections, device, p.normalize_waveform)
+    source = labelled_frames(shard, chosen[train & ~target & ~is_held_out], sections, device, p.normalize_waveform)
     n_frames = snippet_frames(p, features, source.frames.shortest())
     outliers = open_outliers(p, clips, other_names, features, folder, progress)
     return TrainingData(
         clips=chosen,
-        held_out=held_out,
+        is_held_out=is_held_out,
         sections=sections,
         shard=shard,
         device=device,
@@ -137,7 +137,7 @@ def training_data(
         n_frames=n_frames,
         hop=n_frames if p.snippet_hop_size is None else features.hops(p.snippet_hop_size),
         source=source,
-        validation=labelled(train & held_out),
+        held_out=labelled(train & is_held_out),
         target=labelled(target),
         others=Frames(outliers, device, p.normalize_waveform) if outliers else None,
         fingerprint={p.machine_type: shard.fingerprint(chosen["path"])}

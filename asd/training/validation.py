@@ -10,7 +10,7 @@ from asd.training.losses import classification
 def validate_sections(model: SectionClassifier, data: TrainingData) -> dict[str, float]:
     """Mean cross entropy and accuracy of the held-out source clips' sections; nothing where none are held out."""
     losses, correct = [], []
-    for frames, section in data.validation_batches():
+    for frames, section in data.held_out_batches():
         logits = model(frames)
         losses += classification(logits, section).tolist()
         correct += (logits.argmax(dim=1) == section).tolist()
