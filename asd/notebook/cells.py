@@ -132,7 +132,7 @@ def command(notebook: str, parameters: Parameters, namespace: Mapping[str, Any])
     return shlex.join(words)
 
 
-def live() -> Callable[[str], None]:
+def status_line() -> Callable[[str], None]:
     """A line of text that is overwritten: live in JupyterLab, and its last state in a saved notebook."""
     handle = None
 
