@@ -1,5 +1,6 @@
-# make run    from a fresh clone to an anomaly score       make lab    the notebooks in JupyterLab
-# make test   everything that CI checks                     make ui     the runs in MLflow
+# make run    from a fresh clone to an anomaly score       make lab        the notebooks in JupyterLab
+# make test   everything that CI checks                     make ui         the runs in MLflow
+# make check  lint, types and the quick tests               make notebooks  the committed notebooks, executed anew
 PYTHON ?= python3.11
 VENV ?= .venv
 export ASD_OUTPUT_ROOT ?= $(CURDIR)/outputs
@@ -19,7 +20,7 @@ SNAKEMAKE = $(BIN)/snakemake --profile workflow/profiles/$(PROFILE) --config mac
     $(if $(METHODS),methods="$(METHODS)") $(if $(PARAMS),params="$(PARAMS)") $(if $(SEEDS),seeds="$(SEEDS)") \
     $(if $(JOBS),jobs=$(JOBS))
 
-.PHONY: run plan test test-browser test-slurm lint lab ui clean
+.PHONY: run plan check test notebooks test-browser test-slurm lint lab ui clean
 
 run: $(READY)
 	$(SNAKEMAKE); status=$$?; $(BIN)/python workflow/summary.py $(MACHINES); exit $$status
@@ -28,10 +29,18 @@ run: $(READY)
 plan: $(READY)
 	$(SNAKEMAKE) --dry-run
 
+# what one runs before a commit, in a minute and a half
+check: lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not slow" --doctest-modules asd tests
+
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup --doctest-modules asd tests
 	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
 	    ASD_OUTPUT_ROOT="$$scratch" $(BIN)/python -m pytest -q --nbval-lax -p no:cacheprovider $(NOTEBOOKS)
+
+# executes the committed notebooks and stores their outputs, or fails and stores nothing
+notebooks: $(READY)
+	$(BIN)/python workflow/refresh.py
 
 # the report in a real browser; as root it installs Debian's Chromium where it is missing
 test-browser: $(READY)
@@ -46,6 +55,7 @@ test-slurm: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks

@@ -3,13 +3,14 @@
 import os
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[1]
+PROJECT = Path(__file__).resolve().parents[1]  # the checkout; where the package is installed elsewhere, its folder
 EMBEDDED = "mini"  # the embedded data set's folder, in the default folder of outputs
 
 
 def default_output_root() -> Path:
-    """``ASD_OUTPUT_ROOT`` if it is set, else ``outputs`` in the project."""
-    return Path(os.environ.get("ASD_OUTPUT_ROOT") or PROJECT / "outputs").expanduser().absolute()
+    """``ASD_OUTPUT_ROOT`` if it is set, else ``outputs`` in the checkout; without a checkout, in the working folder."""
+    base = PROJECT if (PROJECT / "pyproject.toml").is_file() else Path.cwd()
+    return Path(os.environ.get("ASD_OUTPUT_ROOT") or base / "outputs").expanduser().absolute()
 
 
 def default_data_root() -> Path:

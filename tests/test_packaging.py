@@ -1,15 +1,24 @@
 """The project's three lists of dependencies agree, and nothing stands in them that nobody needs."""
 
 import ast
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
+from functools import partial
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from pathlib import Path
 
 import nbformat
+import pytest
 import yaml
 from conftest import PROJECT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from asd.demo.dataset import make
 
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
 DIRECT = {
@@ -17,7 +26,8 @@ DIRECT = {
     for group, lines in {"run": PYPROJECT["dependencies"], **PYPROJECT["optional-dependencies"]}.items()
 }
 # used as commands or plugins, so that no import shows it
-COMMANDS = {"jupyterlab", "papermill", "nbval", "ipykernel", "ruff", "pytest", "pytest-xdist", "snakemake"}
+COMMANDS = {"jupyterlab", "papermill", "nbval", "ipykernel", "mypy", "ruff", "pytest", "pytest-xdist", "snakemake"}
+COMMANDS |= {"types-pyyaml", "types-requests"}  # for mypy
 
 
 def pins() -> dict[str, str]:
@@ -96,3 +106,42 @@ def test_every_direct_dependency_is_used():
 
 def test_every_import_of_package_and_notebooks_is_a_direct_dependency():
     assert imported("asd", "notebooks") - {"asd"} - DIRECT["run"] == set()
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package from its wheel, in a folder of its own, far from the checkout."""
+    wheels, site = tmp_path_factory.mktemp("wheels"), tmp_path_factory.mktemp("site")
+    source = tmp_path_factory.mktemp("source")  # a copy, as building writes into the folder
+    for name in ("asd", "pyproject.toml", "README.md", "LICENSE"):
+        copy = shutil.copytree if (PROJECT / name).is_dir() else shutil.copy
+        copy(PROJECT / name, source / name)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    options = ["--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*pip, "wheel", *options, "--wheel-dir", str(wheels), str(source)], check=True)
+    subprocess.run([*pip, "install", *options, "--target", str(site), *map(str, wheels.iterdir())], check=True)
+    return site
+
+
+def test_the_wheel_holds_every_room_and_data_file(installed):
+    def files(root: Path) -> set[str]:
+        found = {str(path.relative_to(root)) for path in (root / "asd").rglob("*") if path.is_file()}
+        return {name for name in found if "__pycache__" not in name}
+
+    assert files(installed) == files(PROJECT)
+
+
+def test_an_installed_copy_examines_the_machine_and_runs_a_notebook(installed, tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(installed), "ASD_OUTPUT_ROOT": str(tmp_path / "outputs")}
+    run = partial(subprocess.run, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    code = "import asd.cli; print(asd.__file__); asd.cli.main(['doctor'])"
+    doctor = run([sys.executable, "-c", code])
+    assert doctor.returncode == 0, doctor.stderr
+    assert doctor.stdout.startswith(str(installed))
+    assert "versions:" in doctor.stdout
+    notebook = PROJECT / "notebooks" / "02_features.ipynb"
+    shutil.copy(notebook, tmp_path)
+    make(tmp_path / "data", machine_types=["fan"], train_source=2, train_target=1, test=1, duration=1.0)
+    command = ["papermill", "--no-progress-bar", notebook.name, "out.ipynb", "-r", "data_root", str(tmp_path / "data")]
+    executed = run([sys.executable, "-m", *command])
+    assert executed.returncode == 0, executed.stderr

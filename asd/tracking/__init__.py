@@ -1,4 +1,4 @@
 """The life of a run: the MLflow store, and how a run is begun, resumed, finished and found again.
 
-May import all of the above rooms (``data`` to ``detection``).
+May import ``data``, ``notebook``, ``training``, ``evaluation`` and ``detection``.
 """
