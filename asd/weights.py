@@ -11,8 +11,8 @@ import torch
 from asd.errors import InputError
 
 # what the reader of pickles stumbles over in files of another kind, a wav file for one
-NOT_OURS = (RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError, AssertionError)
-NOT_OURS += (struct.error, zipfile.BadZipFile)
+NOT_OURS: tuple[type[Exception], ...] = (RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError)
+NOT_OURS += (AttributeError, AssertionError, struct.error, zipfile.BadZipFile)
 
 
 def load_weights(path: Path | str) -> Any:

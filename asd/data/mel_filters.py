@@ -7,11 +7,12 @@ loads the libraries, ``torchaudio._extension``, is stood in for by an empty one,
 
 import sys
 import types
+from typing import Any
 
 import torch
 
 if torch.version.cuda is None and "torchaudio" not in sys.modules:
-    stand_in = types.ModuleType("torchaudio._extension")
+    stand_in: Any = types.ModuleType("torchaudio._extension")
     stand_in._IS_TORCHAUDIO_EXT_AVAILABLE = False
     stand_in.fail_if_no_align = lambda function: function  # a decorator, applied while torchaudio is imported
     sys.modules["torchaudio._extension"] = stand_in

@@ -7,6 +7,7 @@ the reconstruction, without the constant.
 """
 
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +29,10 @@ class ConditionalLinear(nn.Module):
 
     def normalized(self, x: Tensor, condition: Tensor, norm: nn.BatchNorm1d) -> Tensor:
         """What ``norm`` in evaluation mode makes of :meth:`forward`: it only scales and shifts, one product does it."""
-        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-        shift = norm.bias + scale * (self.linear.bias - norm.running_mean)
+        mean, var = norm.running_mean, norm.running_var
+        assert mean is not None and var is not None  # a BatchNorm has them unless asked not to
+        scale = norm.weight * (var + norm.eps).rsqrt()
+        shift = norm.bias + scale * (self.linear.bias - mean)
         weight, of_condition = (scale.unsqueeze(1) * layer.weight for layer in (self.linear, self.condition))
         return torch.addmm(torch.addmm(shift, condition, of_condition.T), x, weight.T)
 
@@ -57,7 +60,8 @@ class Autoencoder(nn.Module):
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """Reconstruct windows x (B, D) of the sections condition (B, n_conditions): (B, D)."""
         hidden = x
-        for layer, norm in zip(self.hidden[::2], self.hidden[1::2], strict=True):
+        layers, norms = cast(list[ConditionalLinear], self.hidden[::2]), cast(list[nn.BatchNorm1d], self.hidden[1::2])
+        for layer, norm in zip(layers, norms, strict=True):
             if self.training:
                 hidden = torch.relu(norm(layer(hidden, condition)))
             else:

@@ -1,5 +1,7 @@
 """A density model as an anomaly detector: a window of frames that is improbable for its section is anomalous."""
 
+from typing import Any
+
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
@@ -8,7 +10,7 @@ from asd.models.made import MADE
 from asd.models.maf import MAF
 from asd.models.normalization import Normalization
 
-ARCHITECTURES = {"ae": Autoencoder, "made": MADE, "maf": MAF}
+ARCHITECTURES: dict[str, type[Autoencoder] | type[MADE] | type[MAF]] = {"ae": Autoencoder, "made": MADE, "maf": MAF}
 
 
 class DensityEstimator(nn.Module):
@@ -21,7 +23,7 @@ class DensityEstimator(nn.Module):
         sizes: the architecture's own arguments, those that differ from its defaults.
     """
 
-    def __init__(self, architecture: str, n_sections: int, n_mels: int, n_frames: int, sizes: dict[str, int]):
+    def __init__(self, architecture: str, n_sections: int, n_mels: int, n_frames: int, sizes: dict[str, Any]):
         super().__init__()
         self.n_sections = n_sections
         self.normalization = Normalization("mean_std", n_mels)

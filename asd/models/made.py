@@ -38,6 +38,8 @@ class MaskedLinear(nn.Linear):
         degrees_out: degrees of the outputs, integers (n_outputs,).
     """
 
+    mask: Tensor
+
     def __init__(self, degrees_in: Tensor, degrees_out: Tensor):
         super().__init__(len(degrees_in), len(degrees_out))
         mask = degrees_out.unsqueeze(1) >= degrees_in

@@ -7,6 +7,7 @@ stands an invertible BatchNorm (section 3.4 there).
 """
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,9 @@ class FlowBatchNorm(nn.Module):
     With the batch's mean and unbiased variance in training, with their running averages in evaluation and in the
     inverse.
     """
+
+    running_mean: Tensor
+    running_var: Tensor
 
     def __init__(self, n_inputs: int):
         super().__init__()
@@ -83,13 +87,17 @@ class MAF(nn.Module):
             else None
         )
 
+    def _steps(self) -> list[tuple[MADE, FlowBatchNorm]]:
+        mades, norms = cast(list[MADE], self.flow[::2]), cast(list[FlowBatchNorm], self.flow[1::2])
+        return list(zip(mades, norms, strict=True))
+
     def transform(self, x: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """Map windows x (B, D) of the sections condition (B, n_conditions) to noise u (B, D).
 
         Returns u and, number by number, the log-scales met on the way, whose sum is log |det ∂u/∂x|: (B, D).
         """
         log_scale = torch.zeros_like(x)
-        for made, norm in zip(self.flow[::2], self.flow[1::2], strict=True):
+        for made, norm in self._steps():
             x, scale_made = made.transform(x, condition)
             x, scale_norm = norm.transform(x)
             log_scale = log_scale + scale_made + scale_norm
@@ -98,7 +106,7 @@ class MAF(nn.Module):
     @torch.no_grad()
     def inverse(self, u: Tensor, condition: Tensor) -> Tensor:
         """The x (B, D) that :meth:`transform` in evaluation maps to u (B, D): D forward passes of each MADE."""
-        for made, norm in zip(self.flow[-2::-2], self.flow[::-2], strict=True):
+        for made, norm in reversed(self._steps()):
             u = made.inverse(norm.inverse(u), condition)
         return u
 

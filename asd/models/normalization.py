@@ -14,6 +14,9 @@ class Normalization(nn.Module):
     ``mean_std_learnable``: the same, as parameters that training may change; ``none``: as they are.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, kind: str, n_mels: int):
         super().__init__()
         self.kind = kind
@@ -33,8 +36,10 @@ class Normalization(nn.Module):
         """
         with torch.no_grad():
             if self.kind == "batchnorm":
-                self.batchnorm.running_mean.fill_(mean.mean())
-                self.batchnorm.running_var.fill_((std.square() + mean.square()).mean() - mean.mean().square())
+                running_mean, running_var = self.batchnorm.running_mean, self.batchnorm.running_var
+                assert running_mean is not None and running_var is not None  # they are there unless asked not to
+                running_mean.fill_(mean.mean())
+                running_var.fill_((std.square() + mean.square()).mean() - mean.mean().square())
             elif self.kind != "none":
                 self.mean.copy_(mean)
                 self.std.copy_(std)

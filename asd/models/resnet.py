@@ -59,10 +59,9 @@ class ReceptiveFieldResNet(nn.Module):
 
     def __init__(self, n_classes: int, rho_f: int = 12, rho_t: int = 12, base_channels: int = 128):
         super().__init__()
-        self.input = nn.Sequential(
-            nn.Conv2d(1, base_channels, 5, stride=2, padding=1, bias=False), nn.BatchNorm2d(base_channels), nn.ReLU()
-        )
-        nn.init.kaiming_normal_(self.input[0].weight, mode="fan_in")
+        first = nn.Conv2d(1, base_channels, 5, stride=2, padding=1, bias=False)
+        nn.init.kaiming_normal_(first.weight, mode="fan_in")
+        self.input = nn.Sequential(first, nn.BatchNorm2d(base_channels), nn.ReLU())
         layers: list[nn.Module] = []
         channels = base_channels
         for i, (f, t) in enumerate(zip(kernel_sizes(rho_f), kernel_sizes(rho_t), strict=True)):

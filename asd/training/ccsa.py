@@ -6,10 +6,11 @@ close embeddings, those of different sections shall be a margin apart.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 ROUNDING = 1e-14  # of |a|² + |b|²: what is left of equal embeddings in float64
 CLOSE = 1e-4  # of |a|² + |b|²: where pairs are closer, float32 would lose too much of their gradient
@@ -52,7 +53,7 @@ def mean_squared_differences(source: Tensor, target: Tensor) -> Tensor:
 
 class _MeanSquaredDifferences(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, source: Tensor, target: Tensor) -> Tensor:
+    def forward(ctx: Any, source: Tensor, target: Tensor) -> Tensor:
         product = torch.zeros(len(source), len(target), dtype=torch.float64, device=source.device)
         norms = torch.zeros_like(product)
         for _, a, b in _blocks(source, target, torch.float64):
@@ -68,7 +69,7 @@ class _MeanSquaredDifferences(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         source, target = ctx.saved_tensors
         weight = gradient.to(ctx.precision) * (2 / source.shape[1])
         of_source, of_target = weight.sum(dim=1, keepdim=True), weight.sum(dim=0).unsqueeze(1)
