@@ -1,4 +1,4 @@
-"""The one exception for what a user can mend: a file, a parameter, a folder.
+"""The one exception for what a user can fix: a file, a parameter, a folder.
 
 Its message names the thing, what was found and what is allowed. The command line prints it without a traceback.
 """

@@ -1,4 +1,4 @@
-"""Where things lie by default, without importing anything heavy."""
+"""The default folders for data and outputs; nothing heavy is imported here."""
 
 import os
 from pathlib import Path
@@ -14,5 +14,5 @@ def default_output_root() -> Path:
 
 
 def default_data_root() -> Path:
-    """``ASD_DATA_ROOT`` if it is set, else the embedded data set's place."""
+    """``ASD_DATA_ROOT`` if it is set, else the folder of the embedded data set."""
     return Path(os.environ.get("ASD_DATA_ROOT") or default_output_root() / EMBEDDED).expanduser().absolute()

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from asd.data.clips import COLUMNS, clips_table, held_out_clips, select
+from asd.data.clips import COLUMNS, clips_table
+from asd.data.selection import held_out_clips, select
 from asd.errors import InputError
 
 
@@ -359,7 +360,7 @@ def test_a_clips_csv_speaks_for_itself_ground_truth_files_are_not_asked(recordin
     [
         ("y.wav,fan,0,source,train,0,", "line 2: there is no file"),
         ("monday,fan,0,source,train,0,", "line 2: there is no file"),
-        ("x.wav,fan,0,source,train,0,\nx.wav,fan,1,source,train,0,", "line 3: x.wav is listed before, on line 2"),
+        ("x.wav,fan,0,source,train,0,\nx.wav,fan,1,source,train,0,", "line 3: x.wav is listed twice, first on line 2"),
         ("x.wav,fan,0,source,train,1,", "anomalous clip among the train clips"),
         ("/etc/passwd,fan,0,source,train,0,", "path is '/etc/passwd'"),
         ("../x.wav,fan,0,source,train,0,", "path is '../x.wav'"),
@@ -394,9 +395,9 @@ def test_a_mistake_in_a_clips_csv_is_named_with_its_line(recordings, rows, said)
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "column path stands there 0 times"),
-        (b"path;machine_type;section;domain;split;label\n", "column path stands there 0 times"),
-        (b"path,path,machine_type,section,domain,split,label\n", "column path stands there 2 times"),
+        (b"", "column path occurs 0 times"),
+        (b"path;machine_type;section;domain;split;label\n", "column path occurs 0 times"),
+        (b"path,path,machine_type,section,domain,split,label\n", "column path occurs 2 times"),
         (b"path,machine_type,section,domain,label\n", "column split"),
         (b"\xff\xfe\x00", "no CSV text in UTF-8"),
         (b"PK\x03\x04\x00\x00\x00\x00\n\x00\n", "column path"),
@@ -436,7 +437,7 @@ def test_machine_type_and_sections_are_chosen_and_what_is_not_there_is_named(two
 def test_a_section_without_source_train_clips_is_an_error_unless_it_is_left_out(two_machines):
     clips = clips_table(two_machines)
     clips = clips[~((clips["section"] == 4) & (clips["split"] == "train") & (clips["domain"] == "source"))]
-    with pytest.raises(InputError, match=r"fan: sections \[4\] have no \(source\) train clips; leave them out"):
+    with pytest.raises(InputError, match=r"fan: sections \[4\] have no \(source\) train clips; exclude them"):
         select(clips, "fan")
     assert set(select(clips, "fan", [0, 1])["section"]) == {0, 1}
 

@@ -11,7 +11,7 @@ import torch
 
 from asd.data.clips import clips_table
 from asd.data.features import FeatureSettings, as_float, log_mel, read_wav
-from asd.data.frames import Frames, LabelledFrames, copied
+from asd.data.frames import Frames, LabelledFrames, gathered
 from asd.data.store import Shard, open_shard
 from asd.training.batches import cycled, mix, section_batches, seeded, shuffled, window_batches
 
@@ -76,7 +76,7 @@ def drawn(frames: torch.Tensor) -> list[int]:
 def test_frames_that_lie_in_one_memory_as_on_a_gpu_give_the_same_crops(everything, shards):
     resident = Frames([(shard, paths(shard)) for shard in shards.values()], "cpu")
     resident.mapped = [
-        copied(resident.mapped, *(a.numpy() for a in (resident.part, resident.start, resident.period)), "cpu")
+        gathered(resident.mapped, *(a.numpy() for a in (resident.part, resident.start, resident.period)), "cpu")
     ]
     resident.start, resident.part = resident.period.cumsum(0) - resident.period, torch.zeros_like(resident.part)
     clip, offset = torch.arange(len(everything)), torch.arange(len(everything)) % 7

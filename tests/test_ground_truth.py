@@ -45,7 +45,7 @@ def test_byte_order_mark_windows_line_ends_and_blank_lines_do_no_harm(tmp_path):
         ("a.wav,0\nb.wav\n", "line 2: found 'b.wav'"),
         ("a.wav,0,1\n", "line 1"),
         (",1\n", "line 1"),
-        ("a.wav,0\na.wav,0\n", "line 2: a.wav stands already on line 1"),
+        ("a.wav,0\na.wav,0\n", "line 2: a.wav is listed twice, first on line 1"),
         ("a.wav,anomaly\n", "'anomaly'"),
         ("a.wav,nan\n", "'nan'"),
         ("\n\n", "has no rows"),

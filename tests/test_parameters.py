@@ -57,7 +57,7 @@ def test_the_defaults_are_valid_and_called_demo():
         ({"batch_size": 0}, r"batch_size: 0 is not allowed: .*1"),
         ({"min_learning_rate": 0.1}, r"min_learning_rate 0.1 is larger than learning_rate 0.001"),
         ({"hop_length": 2048}, r"hop_length 2048 leaves gaps between windows of n_fft 1024"),
-        ({"sections": [0, 0]}, r"sections: \[0, 0\] is not allowed: a section stands there twice"),
+        ({"sections": [0, 0]}, r"sections: \[0, 0\] is not allowed: a section is listed twice"),
         ({"sections": "0"}, r"sections: '0' is not allowed: .*list"),
         ({"device": "gpu"}, r"device: 'gpu' is not allowed: .*'auto', 'cpu', 'cuda'"),
         ({"run_name": "../aux"}, r"run_name: '../aux' is not allowed"),

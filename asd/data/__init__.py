@@ -1,5 +1,6 @@
 """Recordings and what is computed from them: the clips table, log-mel frames, the store that keeps them.
 
-Data flows from ``clips`` through ``features`` and ``store`` to ``frames``; ``checks`` finds what is odd about a data
-set. Imports no other room.
+Data flows from ``clips`` through ``features`` and ``store`` to ``frames``. ``selection`` chooses from the clips table,
+``checks`` finds oddities in a data set, ``ground_truth`` reads the labels that the challenge published later.
+Imports no other room.
 """

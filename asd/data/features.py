@@ -1,7 +1,7 @@
-"""From wav files to log-mel frames: the one feature of all methods.
+"""From wav files to log-mel frames, the one feature that all methods use.
 
-Frames are frame-major, (frames, mel bands), in decibels of the mel power of a waveform in ±1; whole frames only, no
-padding. The fixed-point form is what the store keeps.
+Frames are frame-major, (frames, mel bands), in decibels of the mel power of a waveform in ±1; there are whole frames
+only, no padding. The store keeps them in fixed point.
 """
 
 import hashlib
@@ -28,8 +28,13 @@ STEPS = 256  # per decibel: 16 bits hold ±128 dB with an error of at most 0.002
 class FeatureSettings:
     """How a waveform becomes frames: sampling rate in Hz, window and hop in samples, number and kind of mel filters.
 
-    The filters are HTK's, unnormalised (torchaudio's default), or with ``consistent_with_librosa`` those of librosa's
-    default (Slaney's scale and norm).
+    The filters are HTK's, unnormalised (torchaudio's default), or with ``consistent_with_librosa`` Slaney's scale and
+    norm (librosa's default).
+
+    Example:
+        >>> features = FeatureSettings()
+        >>> features.frames(10), features.frames(0.192), features.n_samples(5), features.hops(0.032)
+        (311, 5, 3072, 1)
     """
 
     sample_rate: int = 16000
@@ -39,24 +44,24 @@ class FeatureSettings:
     consistent_with_librosa: bool = False
 
     def n_frames(self, n_samples: int) -> int:
-        """Whole frames in ``n_samples`` samples; 0 if not even one fits."""
+        """Number of whole frames in ``n_samples`` samples; 0 if not even one fits."""
         return max(0, (n_samples - self.n_fft) // self.hop_length + 1)
 
     def n_samples(self, n_frames: int) -> int:
-        """Samples that ``n_frames`` frames span: 3072 for 5."""
+        """Number of samples that ``n_frames`` frames span."""
         return (n_frames - 1) * self.hop_length + self.n_fft
 
     def frames(self, seconds: float) -> int:
-        """Whole frames in a snippet of ``seconds``: 311 for 10 s, 5 for 0.192 s."""
+        """Number of whole frames in a snippet of ``seconds``."""
         return self.n_frames(round(self.sample_rate * seconds))
 
     def hops(self, seconds: float) -> int:
-        """``seconds`` as a number of hops, at least one: 1 for 0.032 s."""
+        """``seconds`` as a number of hops, at least one."""
         return max(1, round(seconds * self.sample_rate / self.hop_length))
 
     @property
     def key(self) -> str:
-        """Eight hex digits that differ where any setting differs."""
+        """Eight hexadecimal digits, different for different settings."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -69,7 +74,12 @@ def mel_filters(features: FeatureSettings) -> Tensor:
 
 
 def mel_frequencies(features: FeatureSettings) -> np.ndarray:
-    """Centre frequency of each mel band in Hz, (n_mels,): where its filter is the largest."""
+    """Centre frequency of each mel band in Hz, (n_mels,): where its filter is largest.
+
+    Example:
+        >>> mel_frequencies(FeatureSettings(n_mels=4)).astype(int).tolist()
+        [453, 1218, 2484, 4562]
+    """
     bins = mel_filters(features).argmax(dim=0).numpy()
     return bins * features.sample_rate / features.n_fft
 
@@ -81,42 +91,66 @@ def hann_window(n_fft: int) -> Tensor:
 
 
 def log_mel(waveform: Tensor, features: FeatureSettings) -> Tensor:
-    """Waveforms (…, samples) in ±1 → log-mel frames (…, frames, n_mels) in dB: 10·log10(max(mel power, 1e-10))."""
+    """Waveforms (…, samples) in ±1 → log-mel frames (…, frames, n_mels) in dB: 10·log10(max(mel power, 1e-10)).
+
+    Example:
+        >>> tone = torch.sin(2 * torch.pi * 440 * torch.arange(16000) / 16000)
+        >>> frames = log_mel(tone, FeatureSettings(n_mels=16))
+        >>> frames.shape, frames.mean(dim=0).argmax()
+        (torch.Size([30, 16]), tensor(2))
+    """
     window = hann_window(features.n_fft).to(waveform.device)
     spectrum = torch.fft.rfft(waveform.unfold(-1, features.n_fft, features.hop_length) * window)
-    square = torch.view_as_real(spectrum).square_()  # in place, here and below: memory is fetched slower than filled
+    square = torch.view_as_real(spectrum).square_()  # in place, here and below: new memory is slower than memory in use
     power = square[..., 0] + square[..., 1]
     mel = power @ mel_filters(features).to(waveform.device)
     return mel.clamp_(min=FLOOR).log10_().mul_(10)
 
 
 def to_fixed(frames: Tensor) -> Tensor:
-    """Decibels → 16-bit fixed point."""
+    """Decibels → 16-bit fixed point, in steps of 1/256 dB.
+
+    Example:
+        >>> to_fixed(torch.tensor([-100.0, 0.0, 12.34]))
+        tensor([-25600,      0,   3159], dtype=torch.int16)
+    """
     return (frames * STEPS).round().clamp(-32768, 32767).to(torch.int16)
 
 
 def from_fixed(frames: Tensor) -> Tensor:
-    """16-bit fixed point → decibels in float32."""
+    """16-bit fixed point → decibels in float32.
+
+    Example:
+        >>> from_fixed(to_fixed(torch.tensor([-100.0, 12.34])))
+        tensor([-100.0000,   12.3398])
+    """
     return frames.float() / STEPS
 
 
 def read_wav(path: Path | str, sample_rate: int) -> np.ndarray:
-    """Read a mono wav file: int16 samples as they stand there, or float32 in ±1 where the file holds another kind.
+    """Read a mono wav file: 16-bit samples unchanged, samples of any other encoding as float32 in ±1.
+
+    Args:
+        path: the wav file.
+        sample_rate: the sampling rate that it must have, in Hz.
+
+    Returns:
+        (samples,) int16 or float32; see :func:`as_float`.
 
     Raises:
-        InputError: not a wav file, empty, cut short, stereo, another sampling rate, compressed, or values that are not
-            finite.
+        InputError: the file is no wav file, empty, cut short, stereo, compressed, of another sampling rate, or holds
+            values that are not finite.
     """
     allowed = {"container": ("WAV", "WAVEX"), "channels": (1,), "sample_rate": (sample_rate,), "encoding": ENCODINGS}
     try:
-        announced, there = data_bytes(path)
-        if announced > there:  # libsndfile reads what is there, and says nothing
-            raise InputError(f"{path}: cut short: its header announces {announced} bytes of samples, {there} are there")
+        announced, available = data_bytes(path)
+        if announced > available:  # libsndfile silently reads what there is
+            raise InputError(f"{path}: cut short: its header announces {announced} bytes, it has {available} of them")
         with soundfile.SoundFile(path) as file:
             found = {"container": file.format, "channels": file.channels, "sample_rate": file.samplerate}
-            for what, value in (found | {"encoding": file.subtype}).items():
-                if value not in allowed[what]:
-                    raise InputError(f"{path}: {what} is {value}; allowed: {', '.join(map(str, allowed[what]))}")
+            for name, value in (found | {"encoding": file.subtype}).items():
+                if value not in allowed[name]:
+                    raise InputError(f"{path}: {name} is {value}; allowed: {', '.join(map(str, allowed[name]))}")
             waveform = file.read(dtype="int16" if file.subtype == "PCM_16" else "float32")
     except (soundfile.SoundFileError, OSError, TypeError) as error:
         raise InputError(f"{path}: cannot be read as a wav file ({error})") from error
@@ -128,23 +162,29 @@ def read_wav(path: Path | str, sample_rate: int) -> np.ndarray:
 
 
 def data_bytes(path: Path | str) -> tuple[int, int]:
-    """Bytes of samples that a wav file's header announces, and those that are there; 0, 0 where there is no such thing.
+    """Number of bytes of samples that a wav file's header announces, and that the file has; 0, 0 without a header.
 
-    The format is RIFF: after 12 bytes, chunks of a name, a size in 4 bytes and so many bytes, padded to an even number.
+    The format is RIFF: after 12 bytes, chunks of a name, a size in 4 bytes, and that many bytes, padded to an even
+    number.
     """
     with open(path, "rb") as file:
-        size, place = os.fstat(file.fileno()).st_size, 12
+        size, position = os.fstat(file.fileno()).st_size, 12
         if file.read(4) != b"RIFF":
             return 0, 0
-        while len(head := os.pread(file.fileno(), 8, place)) == 8:
+        while len(head := os.pread(file.fileno(), 8, position)) == 8:
             announced = int.from_bytes(head[4:], "little")
             if head[:4] == b"data":
-                return announced, size - place - 8
-            place += 8 + announced + announced % 2
+                return announced, size - position - 8
+            position += 8 + announced + announced % 2
     return 0, 0
 
 
 def as_float(waveform: np.ndarray) -> Tensor:
-    """int16 samples or floats → float32 in ±1."""
+    """int16 samples or floats → float32 in ±1.
+
+    Example:
+        >>> as_float(np.array([-32768, 0, 16384], dtype=np.int16))
+        tensor([-1.0000,  0.0000,  0.5000])
+    """
     scale = 1 / 32768 if waveform.dtype == np.int16 else 1
     return torch.from_numpy(np.multiply(waveform, scale, dtype=np.float32))

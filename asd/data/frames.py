@@ -12,18 +12,33 @@ from asd.data.store import Shard
 
 
 class Frames:
-    """Clips of one or several shards, by their number.
+    """The frames of clips from one or several shards; a clip is addressed by its number.
 
-    On a CPU the shards stay mapped files. On a GPU the clips' frames are copied into its memory once, if they fit into
-    half of what is free; else they are gathered on the CPU and sent batch by batch.
+    On a CPU the shards stay memory-mapped files. On a GPU the clips' frames are copied into its memory once if they fit
+    into half of what is free; otherwise they are gathered on the CPU and sent batch by batch.
 
     Args:
-        parts: shards and the paths of the clips taken from each.
-        device: where batches are wanted.
+        parts: shards, and the paths of the clips taken from each.
+        device: where batches are needed.
         normalize_waveform: scale every clip to RMS 1, which in decibels subtracts 20·log10(rms).
 
     Raises:
-        InputError: a silent clip that is to be scaled.
+        InputError: a clip that is to be scaled is silent.
+
+    Example:
+        A shard of two clips, of 3 and 2 frames of one mel band, in steps of 1/256 dB:
+
+        >>> from asd.data.features import FeatureSettings
+        >>> rows = {"start": [0, 3], "length": [3, 2], "rms": [0.1, 0.1], "samples": [2048, 1536]}
+        >>> frames = np.array([[0], [256], [512], [768], [1024]], dtype=np.int16)
+        >>> table = pd.DataFrame(rows, index=["a.wav", "b.wav"])
+        >>> shard = Shard("fan", FeatureSettings(n_mels=1), frames, table, np.zeros((2, 2, 1)))
+        >>> clips = Frames([(shard, pd.Series(["a.wav", "b.wav"]))], "cpu")
+        >>> len(clips), clips.shortest()
+        (2, 2)
+        >>> clips.crop(torch.tensor([0, 1]), torch.tensor([0, 1]), 3).squeeze(2)  # the second clip wraps around
+        tensor([[0., 1., 2.],
+                [4., 3., 4.]])
     """
 
     def __init__(
@@ -40,50 +55,55 @@ class Frames:
         start, length, part = (table[column].to_numpy() for column in ("start", "length", "part"))
         size = 2 * length.sum() * mapped[0].shape[1]  # bytes
         if self.device.type == "cuda" and 2 * size < torch.cuda.mem_get_info(self.device)[0]:
-            mapped = [copied(mapped, part, start, length, self.device)]
+            mapped = [gathered(mapped, part, start, length, self.device)]
             start, part = np.cumsum(length) - length, np.zeros_like(part)
         self.parts, self.features, self.mapped = parts, parts[0][0].features, mapped
         self.length, self.samples = (torch.tensor(table[column].to_numpy()) for column in ("length", "samples"))
         self.gain = torch.from_numpy(gain)
-        where = mapped[0].device  # beside the frames, so that no crop waits for the device
-        self.start, self.period, self.part = (torch.tensor(a).to(where) for a in (start, length, part))
+        memory = mapped[0].device  # the index lies beside the frames, so that no crop waits for the device
+        self.start, self.period, self.part = (torch.tensor(a).to(memory) for a in (start, length, part))
         self.subtracted = self.gain.float().to(self.device)
 
     def __len__(self) -> int:
         return len(self.length)
 
     def shortest(self) -> int:
-        """Frames of the shortest clip."""
+        """Number of frames of the shortest clip."""
         return int(self.length.min())
 
     def crop(self, clip: Tensor, offset: Tensor, n_frames: int) -> Tensor:
-        """``n_frames`` frames of each of the clips (B,), from frame ``offset`` (B,) on: (B, n_frames, n_mels) in dB.
+        """``n_frames`` frames of each clip in ``clip`` (B,), starting at frame ``offset`` (B,).
 
-        Where a clip ends, it begins anew.
+        Returns:
+            (B, n_frames, n_mels) in dB, on the training device. A clip that ends within its crop wraps around.
         """
-        where = self.start.device
-        clip, offset = clip.to(where, non_blocking=True), offset.to(where, non_blocking=True)
-        position = (offset[:, None] + torch.arange(n_frames, device=where)) % self.period[clip, None]
+        memory = self.start.device
+        clip, offset = clip.to(memory, non_blocking=True), offset.to(memory, non_blocking=True)
+        position = (offset[:, None] + torch.arange(n_frames, device=memory)) % self.period[clip, None]
         row = self.start[clip, None] + position
         if len(self.mapped) == 1:
             frames = self.mapped[0][row]
         else:
             frames = torch.empty(*row.shape, self.mapped[0].shape[1], dtype=torch.int16)
             for i in self.part[clip].unique().tolist():
-                mine = self.part[clip] == i
-                frames[mine] = self.mapped[i][row[mine]]
+                in_part = self.part[clip] == i
+                frames[in_part] = self.mapped[i][row[in_part]]
         frames, clip = frames.to(self.device, non_blocking=True), clip.to(self.device, non_blocking=True)
         return from_fixed(frames) - self.subtracted[clip, None, None]
 
     def random_crop(self, clip: Tensor, n_frames: int, generator: torch.Generator) -> Tensor:
-        """As :meth:`crop`, at uniformly random whole frames; a clip shorter than ``n_frames`` starts anywhere."""
+        """Like :meth:`crop`, at uniformly random whole frames; a clip shorter than ``n_frames`` starts anywhere."""
         length = self.length[clip]
-        room = torch.where(length < n_frames, length, length - n_frames + 1)
-        offset = (torch.rand(len(clip), generator=generator, dtype=torch.float64) * room).long()
+        n_offsets = torch.where(length < n_frames, length, length - n_frames + 1)
+        offset = (torch.rand(len(clip), generator=generator, dtype=torch.float64) * n_offsets).long()
         return self.crop(clip, offset, n_frames)
 
     def mean_std(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of every mel band over all frames, (n_mels,) each; std floored at 1e-4·max."""
+        """Mean and standard deviation of every mel band over all frames, in dB.
+
+        Returns:
+            (n_mels,) each; standard deviations are at least 1e-4 of the largest one.
+        """
         weight, gain = self.length.double() / self.length.sum(), self.gain[:, None]
         statistics = np.concatenate([shard.statistics_of(paths) for shard, paths in self.parts])
         mean, square = torch.from_numpy(statistics).unbind(1)
@@ -104,8 +124,16 @@ class LabelledFrames:
         return len(self.frames)
 
 
-def copied(mapped: list[Tensor], part: np.ndarray, start: np.ndarray, length: np.ndarray, device) -> Tensor:
-    """The clips' frames, one after the other, in the memory of ``device``."""
+def gathered(
+    mapped: list[Tensor], part: np.ndarray, start: np.ndarray, length: np.ndarray, device: torch.device | str
+) -> Tensor:
+    """The clips' frames, one clip after the other, in the memory of ``device``.
+
+    Args:
+        mapped: the frames of each shard, (all its frames, n_mels).
+        part, start, length: for each clip its shard's number, and its first row and number of rows there.
+        device: where the copy lies.
+    """
     frames = torch.empty(int(length.sum()), mapped[0].shape[1], dtype=torch.int16, device=device)
     row = 0
     for i, first, n in zip(part, start, length, strict=True):

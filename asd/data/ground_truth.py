@@ -1,8 +1,8 @@
-"""The challenge's CSV files of one value a clip, read strictly: no row is lost or taken for another.
+"""The challenge's CSV files of one value per clip, read strictly: no row is lost or mistaken for another.
 
-The labels of the evaluation clips were published after the challenge (Zenodo record 5257674), one file a machine type,
-section and domain: ``ground_truth_{machine_type}_section_{SS}_{source|target}_test.csv``, no header, rows
-``name.wav,0`` or ``name.wav,1`` (1 = anomaly). Later years leave out the domain. Teams hand in their scores and
+The labels of the evaluation clips were published after the challenge (Zenodo record 5257674), in one file per machine
+type, section and domain: ``ground_truth_{machine_type}_section_{SS}_{source|target}_test.csv``, without a header, with
+rows ``name.wav,0`` or ``name.wav,1`` (1 = anomaly). Later years omit the domain. Teams submit their scores and
 decisions in files of the same form (``anomaly_score_…``, ``decision_result_…``).
 """
 
@@ -20,7 +20,12 @@ _NAME = re.compile(r"(ground_truth|anomaly_score|decision_result)_(.+)_section_(
 
 
 class FileKey(NamedTuple):
-    """What the name of such a file says; ``domain`` is empty where the name has none."""
+    """What the name of such a file says; ``domain`` is empty where the name has none.
+
+    Example:
+        >>> FileKey("decision_result", "fan", 3, "target").file_name
+        'decision_result_fan_section_03_target_test.csv'
+    """
 
     kind: str  # "ground_truth", "anomaly_score" or "decision_result"
     machine_type: str
@@ -29,13 +34,20 @@ class FileKey(NamedTuple):
 
     @property
     def file_name(self) -> str:
-        """The name of the file, its section in two digits."""
+        """The name of the file, with its section in two digits."""
         domain = f"_{self.domain}" if self.domain else ""
         return f"{self.kind}_{self.machine_type}_section_{self.section:02d}{domain}_test.csv"
 
 
 def parse_file_name(name: str) -> FileKey | None:
-    """What the file name ``name`` says, or None if it is not one of the three kinds."""
+    """What the file name ``name`` says, or None if it is not one of the three kinds.
+
+    Example:
+        >>> parse_file_name("anomaly_score_ToyCar_section_00_source_test.csv")
+        FileKey(kind='anomaly_score', machine_type='ToyCar', section=0, domain='source')
+        >>> parse_file_name("clips.csv") is None
+        True
+    """
     match = _NAME.fullmatch(name)
     return match and FileKey(match[1], match[2], int(match[3]), match[4] or "")
 
@@ -48,11 +60,21 @@ def read_clip_values(path: Path | str, *, binary: bool = False) -> pd.DataFrame:
         binary: whether only the values 0 and 1 are allowed.
 
     Returns:
-        One row a clip in the file's order: ``clip`` (str), ``value`` (float, finite), ``line`` (int, from 1).
+        One row per clip in the file's order: ``clip`` (str), ``value`` (float, finite), ``line`` (int, from 1).
 
     Raises:
-        InputError: names file and line where the file is missing, empty or no text, a row has not two fields, a value
-            is no finite number (or not 0 or 1), or a clip stands twice.
+        InputError: the file is missing, empty or no text; or, naming the line, a row does not have two fields, a value
+            is not a finite number (or not 0 or 1), or a clip is listed twice.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "scores.csv")
+        ...     _ = path.write_text("a.wav,0.5\\nb.wav,1.25\\n")
+        ...     read_clip_values(path)
+            clip  value  line
+        0  a.wav   0.50     1
+        1  b.wav   1.25     2
     """
     path = Path(path)
     try:
@@ -65,25 +87,25 @@ def read_clip_values(path: Path | str, *, binary: bool = False) -> pd.DataFrame:
     records = []
     for line, row in enumerate(rows, start=1):
         if not any(field.strip() for field in row):
-            continue  # blank lines, mostly at the end, say nothing
+            continue  # a blank line, most often the last
         if len(row) != 2 or not row[0].strip():
-            raise InputError(f"{path}, line {line}: found {','.join(row)!r}; a row is: name.wav,value")
+            raise InputError(f"{path}, line {line}: found {','.join(row)!r}; expected name.wav,value")
         clip, text = row[0].strip(), row[1].strip()
         value = _number(text)
         if not math.isfinite(value) or (binary and value not in (0, 1)):
             raise InputError(f"{path}, line {line}: {text!r} for {clip}; allowed: {'0 or 1' if binary else 'a number'}")
         if clip in seen:
-            raise InputError(f"{path}, line {line}: {clip} stands already on line {seen[clip]}; one row a clip")
+            raise InputError(f"{path}, line {line}: {clip} is listed twice, first on line {seen[clip]}")
         seen[clip] = line
         records.append((clip, value, line))
     if not records:
-        raise InputError(f"{path}: has no rows; expected one row name.wav,value a clip")
+        raise InputError(f"{path}: has no rows; expected one row name.wav,value per clip")
     return pd.DataFrame(records, columns=["clip", "value", "line"])
 
 
 def _number(text: str) -> float:
     try:
-        return math.nan if "_" in text else float(text)  # Python alone reads 1_0 as ten
+        return math.nan if "_" in text else float(text)  # only Python reads 1_0 as ten
     except ValueError:
         return math.nan
 
@@ -94,7 +116,7 @@ def read_ground_truth_file(path: Path | str) -> pd.DataFrame:
     key = parse_file_name(path.name)
     if key is None or key.kind != "ground_truth":
         raise InputError(
-            f"{path}: the name says no machine type and section; "
+            f"{path}: the file's name gives no machine type and section; "
             "allowed: ground_truth_{machine_type}_section_{SS}_{source|target}_test.csv"
         )
     values = read_clip_values(path, binary=True)
@@ -113,12 +135,20 @@ def read_ground_truth(folder: Path | str) -> pd.DataFrame:
     """Read every ``ground_truth_*.csv`` in ``folder``.
 
     Returns:
-        One row a clip: ``machine_type`` (str), ``section`` (int) and ``domain`` (str) as the file's name says,
-        ``clip`` (str, the wav file's name; unique within a machine type) and ``label`` (int, 0 normal, 1 anomalous).
-        No rows where there is no such file.
+        One row per clip: ``machine_type`` (str), ``section`` (int) and ``domain`` (str) from the file's name, ``clip``
+        (str, the wav file's name; unique within a machine type) and ``label`` (int, 0 normal, 1 anomalous). No rows
+        where there is no such file.
 
     Raises:
-        InputError: names file and row, see ``read_clip_values``; also for a clip that two files of a machine type name.
+        InputError: see :func:`read_clip_values`; also for a clip that two files of a machine type list.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "ground_truth_fan_section_03_source_test.csv").write_text("a.wav,1\\n")
+        ...     read_ground_truth(folder)
+          machine_type  section  domain   clip  label
+        0          fan        3  source  a.wav      1
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -135,11 +165,11 @@ def read_ground_truth(folder: Path | str) -> pd.DataFrame:
             }
         )
     table = pd.concat([read_ground_truth_file(path).assign(file=str(path)) for path in paths], ignore_index=True)
-    twice = table[table.duplicated(["machine_type", "clip"], keep=False)].sort_values(["machine_type", "clip"])
-    if not twice.empty:
-        first, second = twice.iloc[0], twice.iloc[1]
+    duplicates = table[table.duplicated(["machine_type", "clip"], keep=False)].sort_values(["machine_type", "clip"])
+    if not duplicates.empty:
+        first, second = duplicates.iloc[0], duplicates.iloc[1]
         raise InputError(
-            f"{second['file']}: {second['clip']} ({second['machine_type']}) stands in {first['file']} too; "
-            "one label a clip"
+            f"{second['file']}: {second['clip']} ({second['machine_type']}) is also listed in {first['file']}; "
+            "expected one label per clip"
         )
     return table.drop(columns="file")

@@ -1,8 +1,8 @@
-"""torchaudio's mel filters, which import also where torch is CPU-only.
+"""torchaudio's mel filters, imported so that it also works with a CPU-only torch.
 
 The wheel of torchaudio 2.11 links CUDA libraries, and ``import torchaudio`` loads them at once: with a CPU-only torch
-that is an ``OSError`` about ``libc10_cuda.so``. The mel filters are pure Python and need none of it. So the module that
-loads the libraries, ``torchaudio._extension``, is stood in for by an empty one, but only where torch has no CUDA.
+it raises an ``OSError`` about ``libc10_cuda.so``. The mel filters are pure Python and need none of this, so where torch
+has no CUDA, an empty module takes the place of the one that loads the libraries, ``torchaudio._extension``.
 """
 
 import sys

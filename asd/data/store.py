@@ -1,8 +1,9 @@
 """The log-mel store: the frames of a machine type's clips, computed once and mapped into memory by all processes.
 
-A *shard* holds one machine type at one feature setting: a file of 16-bit frames, clip after clip, and a table that says
-where each clip's frames lie. A shard's folder is named by what it was made from (names, sizes and times of the wav
-files), built beside its place and renamed into it, and never changed: it is right, or it is not there.
+A *shard* holds one machine type's frames of one ``FeatureSettings``: a file of 16-bit frames, clip after clip, and a
+table that says where each clip's frames are. The folder of a shard is named after what it was made from (names, sizes
+and times of the wav files). It is built under another name, then renamed, and never changed: it is complete, or it does
+not exist.
 """
 
 import hashlib
@@ -25,7 +26,7 @@ from asd.errors import InputError
 
 VERSION = 1  # of the layout of a shard
 COLUMNS = {"path": str, "start": int, "length": int, "rms": float, "samples": int, "digest": str}
-LOUDEST = 127  # dB: what 16 bits hold; full scale is far below, so what is louder was never in ±1
+LOUDEST = 127  # dB, the most that 16 bits hold; full scale is far below, so a louder waveform was never in ±1
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,10 @@ class Shard:
     Attributes:
         machine_type: its name.
         features: how the frames were computed.
-        frames: (all clips' frames, n_mels) int16, mapped, fixed point as in :func:`asd.data.features.to_fixed`.
-        table: indexed by path: ``start`` (first row of ``frames``), ``length`` (in frames), ``rms`` (of the waveform in
-            ±1), ``samples``, ``digest`` (of the samples).
+        frames: (all clips' frames, n_mels) int16, memory-mapped, fixed point as in
+            :func:`asd.data.features.to_fixed`.
+        table: one row per clip, indexed by path: ``start`` (first row of ``frames``), ``length`` (in frames), ``rms``
+            (of the waveform in ±1), ``samples`` (their number), ``digest`` (of the samples).
         statistics: (clips, 2, n_mels): mean and mean square of each clip's frames, in dB and dB².
     """
 
@@ -60,17 +62,19 @@ class Shard:
         """Ensure that all of these clips can be scaled to RMS 1.
 
         Raises:
-            InputError: names one that is digital silence.
+            InputError: one of them is digital silence.
         """
-        clips = self.table.loc[list(paths)]
-        silent = clips.index[clips["rms"] == 0]
+        rms = self.table.loc[list(paths), "rms"]
+        silent = rms.index[rms == 0]
         if len(silent):
             raise InputError(f"{silent[0]}: digital silence cannot be scaled to RMS 1 (normalize_waveform)")
 
     def fingerprint(self, paths: pd.Series) -> str:
-        """Sixteen hex digits that change with the names or the contents of the clips."""
+        """Sixteen hexadecimal digits that change with the names or the contents of the clips."""
         digests = self.table.loc[sorted(paths), "digest"]
-        return hashlib.sha256("\n".join(f"{p} {d}" for p, d in digests.items()).encode()).hexdigest()[:16]
+        return hashlib.sha256("\n".join(f"{path} {digest}" for path, digest in digests.items()).encode()).hexdigest()[
+            :16
+        ]
 
 
 def open_shard(
@@ -81,55 +85,59 @@ def open_shard(
     folder: Path | str,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Shard:
-    """Map the shard of ``machine_type``; build it first where it is not there, or the wav files have changed.
+    """Map the shard of ``machine_type`` into memory; build it first if it does not exist or the wav files have changed.
 
     Args:
         clips: the clips table; all clips of the machine type become part of the shard.
-        data_root: what the table's paths are relative to.
-        folder: where the store lies.
-        progress: called with a line of text now and then while building.
+        data_root: the folder that the table's paths are relative to.
+        machine_type: its name.
+        features: how the frames are computed.
+        folder: the store's folder.
+        progress: called with a line of text now and then while the shard is built.
 
     Raises:
-        InputError: wav files that cannot be used (all of them are named), or a store that cannot be written.
+        InputError: wav files that cannot be used (the message lists them), or a store that cannot be written.
     """
     root = Path(data_root).expanduser().resolve()
     paths = sorted(clips.loc[clips["machine_type"] == machine_type, "path"])
-    place = Path(folder) / features.key / machine_type / signature(root, paths)
+    location = Path(folder) / features.key / machine_type / signature(root, paths)
     for _ in range(3):
         try:
-            if not place.is_dir():
-                place.parent.mkdir(parents=True, exist_ok=True)
-                with FileLock(place.parent / "lock"):
-                    if not place.is_dir():
-                        build(place, root, paths, features, lambda line: progress(f"{machine_type}: {line}"))
+            if not location.is_dir():
+                location.parent.mkdir(parents=True, exist_ok=True)
+                with FileLock(location.parent / "lock"):
+                    if not location.is_dir():
+                        build_shard(location, root, paths, features, lambda line: progress(f"{machine_type}: {line}"))
         except OSError as error:
             gigabytes = len(paths) * features.frames(10) * features.n_mels * 2 / 1e9
             raise InputError(
-                f"{place.parent}: the log-mels cannot be written there ({error.strerror or error}); those of"
+                f"{location.parent}: the log-mels cannot be written there ({error.strerror or error}); those of"
                 f" {len(paths)} clips of 10 s take {gigabytes:.1f} GB"
             ) from error
         try:
-            return mapped(place, machine_type, features)
+            return map_shard(location, machine_type, features)
         except (FileNotFoundError, ValueError) as error:
-            reason = error  # another process has found the wav files changed, and is taking the shard away: once more
-    raise InputError(f"{place}: damaged; remove the folder, and it is made anew ({reason})") from reason
+            reason = error  # another process found the wav files changed and is removing the shard: try again
+    raise InputError(f"{location}: damaged; remove the folder to have it rebuilt ({reason})") from reason
 
 
-def mapped(place: Path, machine_type: str, features: FeatureSettings) -> Shard:
-    """Map a shard that is there."""
-    table = pd.read_csv(place / "clips.csv", dtype=COLUMNS, keep_default_na=False, usecols=list(COLUMNS))
+def map_shard(location: Path, machine_type: str, features: FeatureSettings) -> Shard:
+    """Map an existing shard into memory."""
+    table = pd.read_csv(location / "clips.csv", dtype=COLUMNS, keep_default_na=False, usecols=list(COLUMNS))
     table = table.set_index("path")
     shape = (int(table["length"].sum()), features.n_mels)
-    # copy-on-write: torch wants a writable array, and nobody can write into the file
-    frames = np.memmap(place / "frames.i16", dtype=np.int16, mode="c", shape=shape)
-    return Shard(machine_type, features, frames, table, np.load(place / "statistics.npy", mmap_mode="r"))
+    # copy-on-write: torch expects a writable array, and nobody can write to the file
+    frames = np.memmap(location / "frames.i16", dtype=np.int16, mode="c", shape=shape)
+    return Shard(machine_type, features, frames, table, np.load(location / "statistics.npy", mmap_mode="r"))
 
 
 def signature(root: Path, paths: list[str]) -> str:
-    """What a shard is made from: names, sizes and modification times of the wav files (no file is opened).
+    """Sixteen hexadecimal digits of what a shard is made from: names, sizes and modification times of the wav files.
+
+    No file is opened.
 
     Raises:
-        InputError: a file that is not there.
+        InputError: a file does not exist or cannot be accessed.
     """
     digest = hashlib.sha256(f"{VERSION} {root}".encode())
     for path in paths:
@@ -141,18 +149,20 @@ def signature(root: Path, paths: list[str]) -> str:
     return digest.hexdigest()[:16]
 
 
-def build(place: Path, root: Path, paths: list[str], features: FeatureSettings, progress: Callable) -> None:
-    """Compute the frames of ``paths`` into the folder ``place``, which appears when all is done."""
-    for stale in place.parent.glob(".*.tmp"):  # of a killed build: we hold the lock
+def build_shard(
+    location: Path, root: Path, paths: list[str], features: FeatureSettings, progress: Callable[[str], None]
+) -> None:
+    """Compute the frames of ``paths`` into the folder ``location``, which appears when it is complete."""
+    for stale in location.parent.glob(".*.tmp"):  # left by a killed build: we hold the lock
         shutil.rmtree(stale)
-    unfinished = place.with_name(f".{place.name}.tmp")
+    unfinished = location.with_name(f".{location.name}.tmp")
     try:
         unfinished.mkdir()
-        # filled in place: small arrays of the threads, kept among their large ones, would tear holes into the heap
+        # filled in place: small arrays of the threads, kept between their large ones, would fragment the heap
         rows, statistics = [], np.empty((len(paths), 2, features.n_mels))
         with (unfinished / "frames.i16").open("wb") as file:
             start = 0
-            for path, frames, row in computed(root, paths, features):
+            for path, frames, row in computed_frames(root, paths, features):
                 file.write(frames)
                 statistics[len(rows)] = row.pop("mean"), row.pop("mean_square")
                 rows.append({"path": path, "start": start, "length": len(frames)} | row)
@@ -169,58 +179,70 @@ def build(place: Path, root: Path, paths: list[str], features: FeatureSettings, 
         for written in unfinished.iterdir():  # on disk before the name points to it: a power cut must not empty it
             with written.open("rb") as file:
                 os.fsync(file.fileno())
-        os.replace(unfinished, place)
+        os.replace(unfinished, location)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    for other in place.parent.iterdir():  # what the same data set was before it changed
-        described = other / "shard.json"
-        if other != place and described.is_file() and json.loads(described.read_text())["data_root"] == str(root):
-            os.replace(other, unfinished)  # who opens it now finds it whole or not at all
+    for other in location.parent.iterdir():  # shards of the same data set before it changed
+        description = other / "shard.json"
+        if (
+            other != location
+            and description.is_file()
+            and json.loads(description.read_text())["data_root"] == str(root)
+        ):
+            os.replace(other, unfinished)  # whoever opens it now finds it whole or not at all
             shutil.rmtree(unfinished)
 
 
-def computed(root: Path, paths: list[str], features: FeatureSettings) -> Iterator[tuple[str, np.ndarray, dict]]:
-    """Yield (path, fixed-point frames, what else the table holds) in the order of ``paths``.
+def computed_frames(root: Path, paths: list[str], features: FeatureSettings) -> Iterator[tuple[str, np.ndarray, dict]]:
+    """Yield path, fixed-point frames and :func:`clip_frames`' other results, in the order of ``paths``.
 
     Raises:
-        InputError: names all wav files that cannot be used, after having looked at every one.
+        InputError: wav files that cannot be used; raised after all files have been read, to list them.
     """
-
-    def compute(path: str) -> tuple[np.ndarray, dict] | InputError:
-        try:
-            samples = read_wav(root / path, features.sample_rate)
-        except InputError as error:
-            return error
-        if features.n_frames(len(samples)) == 0:
-            return InputError(f"{root / path}: {len(samples)} samples; one frame takes {features.n_fft}")
-        waveform = as_float(samples)
-        frames = log_mel(waveform, features)
-        if (loudest := float(frames.max())) > LOUDEST:
-            return InputError(f"{root / path}: {loudest:.0f} dB in a mel band; allowed: samples in ±1, up to {LOUDEST}")
-        exact = frames.double()
-        row = {
-            "mean": exact.mean(0).numpy(),
-            "mean_square": exact.square_().mean(0).numpy(),
-            "rms": float(waveform.double().square().mean().sqrt()),
-            "samples": len(samples),
-            "digest": hashlib.sha256(samples).hexdigest()[:16],
-        }
-        return to_fixed(frames).numpy(), row
-
     faults = []
-    threads = torch.get_num_threads()
-    few = 16 * threads  # at a time: what waits to be written stays small
+    n_threads = torch.get_num_threads()
+    chunk_size = 16 * n_threads  # clips at a time, so that little memory is taken by frames that wait to be written
     try:
-        # a core for each: threads that share out every operation once more would fight for them
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            for some in (paths[i : i + few] for i in range(0, len(paths), few)):
-                for path, result in zip(some, pool.map(compute, some), strict=True):
+        # one core per thread: threads that also split every operation would compete for the cores
+        with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            for chunk in (paths[i : i + chunk_size] for i in range(0, len(paths), chunk_size)):
+                results = pool.map(lambda path: clip_frames(root / path, features), chunk)
+                for path, result in zip(chunk, results, strict=True):
                     if isinstance(result, InputError):
                         faults.append(str(result))
                     elif not faults:
                         yield path, *result
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(n_threads)
     if faults:
         more = f"\nand {len(faults) - 20} more" if len(faults) > 20 else ""
         raise InputError(f"{len(faults)} of {len(paths)} wav files cannot be used:\n" + "\n".join(faults[:20]) + more)
+
+
+def clip_frames(path: Path, features: FeatureSettings) -> tuple[np.ndarray, dict] | InputError:
+    """Compute one clip's fixed-point frames and the rest of what the shard holds of it; return what is wrong with it.
+
+    Returns:
+        frames (frames, n_mels) int16, and ``mean`` and ``mean_square`` of the frames in dB and dB², (n_mels,), ``rms``
+        of the waveform in ±1, the number of ``samples`` and their ``digest``. Or the error, not raised, so that one
+        faulty clip does not hide the next.
+    """
+    try:
+        samples = read_wav(path, features.sample_rate)
+    except InputError as error:
+        return error
+    if features.n_frames(len(samples)) == 0:
+        return InputError(f"{path}: {len(samples)} samples; one frame takes {features.n_fft}")
+    waveform = as_float(samples)
+    frames = log_mel(waveform, features)
+    if (loudest := float(frames.max())) > LOUDEST:
+        return InputError(f"{path}: {loudest:.0f} dB in a mel band; allowed: samples in ±1, at most {LOUDEST} dB")
+    exact = frames.double()
+    row = {
+        "mean": exact.mean(0).numpy(),
+        "mean_square": exact.square_().mean(0).numpy(),
+        "rms": float(waveform.double().square().mean().sqrt()),
+        "samples": len(samples),
+        "digest": hashlib.sha256(samples).hexdigest()[:16],
+    }
+    return to_fixed(frames).numpy(), row

@@ -1,4 +1,4 @@
 """The networks: plain ``torch.nn.Module``s that know nothing of files, machine types or MLflow.
 
-``classifier`` and ``density`` are the two kinds that a detector holds. Imports no other room.
+``classifier`` and ``density`` are the two kinds of model that a detector can hold. Imports no other room.
 """

@@ -1,5 +1,5 @@
-"""What a notebook needs around its lesson: its parameters, checked, and what they name.
+"""What a notebook needs around its lesson: its parameters, validated, and the data that they name.
 
-``parameters`` says what is allowed, ``cells`` reads what was given, ``inputs`` opens what it names. May import ``data``
-and ``demo``.
+``parameters`` defines what is allowed, ``cells`` reads what was given, ``inputs`` opens what it names. May import
+``data`` and ``demo``.
 """

@@ -133,7 +133,7 @@ class TrainingParameters(FeatureParameters, FittingParameters):
     @classmethod
     def _each_once(cls, value: list[int]) -> list[int]:
         if len(set(value)) < len(value):
-            raise ValueError("a section stands there twice")
+            raise ValueError("a section is listed twice")
         return sorted(value)
 
 

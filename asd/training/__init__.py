@@ -1,5 +1,6 @@
-"""From frames to a trained model: batches, losses, and the one training loop.
+"""From frames to a trained model: clips, batches, losses, and the one training loop.
 
-``data`` chooses the clips, ``batches`` draws from them, ``losses`` and ``ccsa`` say what is minimised, ``loop``
-minimises it. May import ``data``, ``models`` and ``notebook``.
+``data`` chooses the clips, ``batches`` draws from them, ``losses``, ``ccsa`` and ``adaptation`` define what is
+minimised, ``loop`` minimises it, ``validation`` measures progress on held-out clips. May import ``data``, ``models``
+and ``notebook``.
 """

@@ -8,9 +8,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from asd.data.clips import held_out_clips, select
 from asd.data.features import FeatureSettings
 from asd.data.frames import Frames, LabelledFrames
+from asd.data.selection import held_out_clips, select
 from asd.data.store import Shard, open_shard
 from asd.errors import InputError
 from asd.notebook.inputs import feature_settings
