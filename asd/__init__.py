@@ -10,8 +10,8 @@ The rooms, in the order in which they build on each other; each imports only roo
     evaluation   score tables and what follows from them: metrics, confidence intervals, decisions, ensembles
     detection    a trained model in use: its file, its scores, its service
     tracking     runs in the MLflow store: begun, resumed, finished, found again
-    challenge    DCASE 2021 Task 2: download, submission, official evaluation
     plots        the figures
+    challenge    DCASE 2021 Task 2: download, submission, official evaluation
     report       the leaderboard and the HTML report
 
 Modules without a room: ``errors``, ``files``, ``paths`` and ``weights`` below all rooms, ``cli`` and ``doctor`` above.

@@ -72,9 +72,8 @@ class Shard:
     def fingerprint(self, paths: pd.Series) -> str:
         """Sixteen hexadecimal digits that change with the names or the contents of the clips."""
         digests = self.table.loc[sorted(paths), "digest"]
-        return hashlib.sha256("\n".join(f"{path} {digest}" for path, digest in digests.items()).encode()).hexdigest()[
-            :16
-        ]
+        listing = "\n".join(f"{path} {digest}" for path, digest in digests.items())
+        return hashlib.sha256(listing.encode()).hexdigest()[:16]
 
 
 def open_shard(
@@ -182,14 +181,10 @@ def build_shard(
         os.replace(unfinished, location)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    for other in location.parent.iterdir():  # shards of the same data set before it changed
-        description = other / "shard.json"
-        if (
-            other != location
-            and description.is_file()
-            and json.loads(description.read_text())["data_root"] == str(root)
-        ):
-            os.replace(other, unfinished)  # whoever opens it now finds it whole or not at all
+    for description in location.parent.glob("*/shard.json"):  # shards of the same data set before it changed
+        outdated = description.parent
+        if outdated != location and json.loads(description.read_text())["data_root"] == str(root):
+            os.replace(outdated, unfinished)  # whoever opens it now finds it whole or not at all
             shutil.rmtree(unfinished)
 
 
