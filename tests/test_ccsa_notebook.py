@@ -107,7 +107,7 @@ def test_a_score_table_of_another_method_or_of_several_runs_names_no_run(runs: R
     ("tags", "message"),
     [
         ({"complete": None}, "is unfinished"),
-        ({"debug": "True"}, "only checked a set-up"),
+        ({"debug": "True"}, "is a debug run"),
         ({"machine_type": "valve"}, "machine_type 'valve'; allowed: 'fan'"),
         ({"method": "maf"}, "method 'maf'; allowed: 'aux'"),
         ({"method": "ccsa"}, "method 'ccsa'; allowed: 'aux'"),

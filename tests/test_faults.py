@@ -305,7 +305,7 @@ def test_a_damaged_detector_is_refused_by_the_notebooks_and_on_the_command_line(
     try:
         places = {"data_root": str(good), "output_root": str(finished)}
         for name, end in (("03_aux", "= run.detector("), ("04_ccsa", "")):
-            fails(rf"run {path.parts[-3]}: .*detector\.pt: ({said}).*`retrain` trains it anew", name, end, **places)
+            fails(rf"run {path.parts[-3]}: .*detector\.pt: ({said}).*`retrain` forces a new run", name, end, **places)
         told = CliRunner().invoke(main, ["score", str(path), str(good / TRAIN), "--section", "0"])
         assert told.exit_code == 1 and re.search(rf"^Error: {path}: ({said})", told.output)
         assert not path.with_name("ran").exists()

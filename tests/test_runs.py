@@ -97,7 +97,7 @@ def test_a_finished_run_is_found_and_not_trained_again(two_machines, finished, t
 
 def test_retrain_trains_anew_and_is_found_from_then_on(two_machines, finished):
     before = complete(finished)
-    assert "Began the run" in finish(start(two_machines, finished, retrain=True))
+    assert "Started run" in finish(start(two_machines, finished, retrain=True))
     new = set(complete(finished)) - set(before)
     assert len(new) == 1
     assert f"Found the finished run {new.pop()}" in finish(start(two_machines, finished))
@@ -105,7 +105,7 @@ def test_retrain_trains_anew_and_is_found_from_then_on(two_machines, finished):
 
 def test_the_same_run_twice_at_once_is_trained_once(two_machines, tmp_path):
     outs = [finish(process) for process in [start(two_machines, tmp_path), start(two_machines, tmp_path)]]
-    assert sorted("Began the run" in out for out in outs) == [False, True]
+    assert sorted("Started run" in out for out in outs) == [False, True]
     assert len(complete(tmp_path)) == len(runs(tmp_path)) == 1
 
 
@@ -187,7 +187,7 @@ def test_a_failing_cell_is_recorded_and_the_run_is_neither_finished_nor_publishe
     assert run.data.tags["stopped"] == "RuntimeError: a cell has failed"
     assert "complete" not in run.data.tags
     assert not (tmp_path / "outputs" / "scores").exists()
-    assert "Going on with the unfinished run" in finish(start(two_machines, tmp_path / "outputs"))
+    assert "Resuming the unfinished run" in finish(start(two_machines, tmp_path / "outputs"))
 
 
 def test_running_cells_again_in_any_order_does_no_harm(two_machines, finished, tmp_path):

@@ -1,4 +1,4 @@
-"""The life of a run: the MLflow store, and how a run is begun, resumed, finished and found again.
+"""The life of a run: the MLflow store, and how a run is started, resumed, finished and found again.
 
 May import ``data``, ``notebook``, ``training``, ``evaluation`` and ``detection``.
 """

@@ -1,4 +1,4 @@
-"""What the store knows of the runs whose scores are evaluated."""
+"""What the store knows about the runs whose scores are evaluated."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,7 +8,7 @@ from asd.tracking.mlflow_store import known_runs
 
 
 def run_facts(output_root: Path | str, ids: Iterable[str]) -> dict[str, RunFacts]:
-    """Ask the store about runs; those that it does not know, or all where it cannot be asked, are ``RunFacts()``."""
+    """Query the store about runs; unknown runs, or all if it cannot be queried, are ``RunFacts()``."""
     ids = sorted(set(ids))
     facts = dict.fromkeys(ids, RunFacts())
     for run_id, run in known_runs(Path(output_root), ids).items():

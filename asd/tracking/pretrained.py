@@ -1,4 +1,4 @@
-"""The trained classifier that a fine-tuning starts from: found, checked, and asked what it was trained with."""
+"""The trained classifier that fine-tuning starts from: how it is found and checked, and what it was trained with."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -17,11 +17,11 @@ from asd.training.data import TrainingData
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A finished run and what it left.
+    """A finished run and its results.
 
     Attributes:
         run_id, tags: as in MLflow.
-        validation_fraction: the part of the source train clips that it held out.
+        validation_fraction: the fraction of the source train clips that it held out.
         detector: the trained network and its feature settings, sections and snippet length.
         scores: its score table.
     """
@@ -33,7 +33,7 @@ class Pretrained:
     scores: pd.DataFrame
 
     def completed(self, p: FittingParameters) -> TrainingParameters:
-        """The parameters with the run's own for all that concerns clips and features, so that nothing of it differs."""
+        """Complete the parameters with the run's own values for everything that concerns clips and features."""
         detector = self.detector
         features = detector.features
         fitting = {name: getattr(p, name) for name in FittingParameters.model_fields}
@@ -49,32 +49,33 @@ class Pretrained:
         )
 
     def check_clips(self, data: TrainingData) -> None:
-        """See that the clips are those that the run was trained on: else those that it held out are not known.
+        """Ensure that the clips are those that the run was trained on; otherwise its held-out clips are unknown.
 
         Raises:
-            InputError: they have other names or contents.
+            InputError: their names or contents differ.
         """
         machine_type = self.detector.machine_type
         if json.loads(self.tags["data"]).get(machine_type) != data.fingerprint[machine_type]:
             raise InputError(
-                f"run_id: the run {self.run_id} was trained on other {machine_type} clips than those of data_root now"
-                " (names or contents differ); run 03_aux on them first"
+                f"run_id: the run {self.run_id} was trained on other {machine_type} clips than those in data_root now"
+                " (names or contents differ); run 03_aux on these first"
             )
 
 
 def find_pretrained(output_root: Path, machine_type: str, run_id: str = "", method: str = "aux") -> Pretrained:
-    """Load a finished run of ``method``: the one named, or the one that wrote the method's score table.
+    """Load a finished run of ``method``: the one given, or the one that wrote the method's score table.
 
     Args:
-        output_root: with the score tables and, by default, the store.
-        machine_type: what it must have been trained for.
-        run_id: MLflow's; empty: the run behind ``scores/<machine_type>/<method>.csv``.
-        method: what it must be.
+        output_root: folder of the score tables and, by default, of the store.
+        machine_type: the machine type that the run must have been trained for.
+        run_id: MLflow's; if empty, the run that wrote ``scores/<machine_type>/<method>.csv``.
+        method: the run's method.
 
     Raises:
-        InputError: it is unknown, unfinished, a debug run, of another method or machine type, or its files are gone.
+        InputError: the run is unknown, unfinished, a debug run, or of another method or machine type, or its files are
+            missing.
     """
-    run_id = run_id or run_behind(table_path(output_root, machine_type, method), method)
+    run_id = run_id or run_that_wrote(table_path(output_root, machine_type, method), method)
     store = Store(output_root)
     found = store.search(f"attributes.run_id = '{run_id}'")
     if not found:
@@ -83,15 +84,15 @@ def find_pretrained(output_root: Path, machine_type: str, run_id: str = "", meth
             " as its last result, and the MLflow UI lists all runs"
         )
     run, tags = found[0], found[0].data.tags
-    for tag, wanted in (("method", method), ("machine_type", machine_type)):
-        if tags.get(tag) != wanted:
-            raise InputError(f"run_id: the run {run_id} has the {tag} {tags.get(tag)!r}; allowed: {wanted!r}")
+    for tag, expected in (("method", method), ("machine_type", machine_type)):
+        if tags.get(tag) != expected:
+            raise InputError(f"run_id: the run {run_id} has the {tag} {tags.get(tag)!r}; allowed: {expected!r}")
     if "complete" not in tags:
         raise InputError(
-            f"run_id: the run {run_id} is unfinished ({run.info.status}); the same 03_aux again goes on with it"
+            f"run_id: the run {run_id} is unfinished ({run.info.status}); run the same 03_aux again to resume it"
         )
     if tags.get("debug") != "False":
-        raise InputError(f"run_id: the run {run_id} only checked a set-up (debug); run 03_aux without `debug`")
+        raise InputError(f"run_id: the run {run_id} is a debug run; run 03_aux without `debug`")
     return Pretrained(
         run_id=run_id,
         tags=tags,
@@ -101,19 +102,19 @@ def find_pretrained(output_root: Path, machine_type: str, run_id: str = "", meth
     )
 
 
-def run_behind(path: Path, method: str) -> str:
+def run_that_wrote(path: Path, method: str) -> str:
     """The id of the run that wrote a score table.
 
     Raises:
-        InputError: there is no such table, or it is not the work of one run of the method.
+        InputError: there is no such table, or it was not written by a single run of the method.
     """
     if not path.is_file():
-        raise InputError(f"run_id: is empty, and there is no {path} to tell a run; run 03_aux first, or name a run")
+        raise InputError(f"run_id: is empty, and there is no {path} that names a run; run 03_aux first")
     table = read_table(path)
     runs = sorted(set(table["run_id"].dropna()))
     if len(runs) != 1 or set(table["method"]) != {method}:
         raise InputError(
-            f"run_id: is empty, and {path} is by runs {runs} of methods {sorted(set(table['method']))};"
+            f"run_id: is empty, and {path} was written by runs {runs} of methods {sorted(set(table['method']))};"
             f" allowed: one run of {method!r}"
         )
     return runs[0]

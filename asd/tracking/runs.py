@@ -1,17 +1,15 @@
-"""The life of a run: begun, gone on with after an interruption, finished, and found again.
+"""The life of a run: started, resumed after an interruption, finished, and found again.
 
-A run's *identity* is a digest of all that its result depends on: training parameters, data, features, the package's
-version. One process at a time works on an identity; a file lock that dies with its process sees to that. A run counts
-as finished when its tag ``complete`` is there, which is written last; its MLflow status alone tells nothing, since a
-kernel that is killed leaves RUNNING behind.
+A run's *identity* is a digest of everything that its result depends on: training parameters, data, features and the
+package's version (:mod:`asd.tracking.identity`). Only one process at a time works on an identity, which is ensured by a
+file lock that the kernel releases when the process dies. A run counts as finished only when it has the tag
+``complete``, which is written last. Its MLflow status alone proves nothing: a killed kernel leaves RUNNING behind.
 """
 
 import atexit
-import hashlib
 import json
 import shutil
 import socket
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -24,46 +22,20 @@ import asd
 from asd.detection.detector import Detector, load_detector
 from asd.evaluation.score_table import read_table, table_path, write_table
 from asd.files import replacing
-from asd.paths import PROJECT
-from asd.tracking.mlflow_store import Store, save_servable
+from asd.tracking.identity import code_digest, git_revision, identity_digest
+from asd.tracking.mlflow_store import Store, StoredRun, save_servable
 from asd.training.loop import Epoch
 
 DETECTOR, SCORES, HISTORY = "detector.pt", "scores.csv", "history.csv"
 
 
-def digest(content: Any) -> str:
-    """Sixteen hex digits of anything JSON can say."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def code_digest() -> str:
-    """Changes with every change of the package's code."""
-    files = sorted(Path(asd.__file__).parent.rglob("*.py"))
-    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:16]
-
-
-def git_revision() -> str:
-    """The commit of the project, with ``+`` behind it where files have changed since; empty outside a repository."""
-    try:
-        told = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
-            cwd=PROJECT,
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return told.stdout.strip() if told.returncode == 0 else ""
-
-
 class Run:
-    """One training and its place in the store: a handle that a notebook carries from cell to cell.
+    """One training and its record in the store: a handle that a notebook passes from cell to cell.
 
     Attributes:
         run_id: MLflow's.
-        finished: whether its results are there.
-        resume: file for :func:`asd.training.loop.fit` to keep its state in.
+        finished: whether its results exist.
+        resume: the file in which :func:`asd.training.loop.fit` keeps its state.
     """
 
     def __init__(self, store: Store, output_root: Path, tags: dict[str, str]):
@@ -74,14 +46,14 @@ class Run:
         self.run_id, self.finished, self.ended, self.logged_epochs = "", False, False, 0
 
     def log_epoch(self, epoch: Epoch) -> None:
-        """Log an epoch's means, learning rate and seconds, unless they were logged before the run was resumed."""
+        """Log an epoch's means, learning rate and duration, unless they were logged before the run was resumed."""
         if epoch.number >= self.logged_epochs:
             values = epoch.means | {"learning_rate": epoch.learning_rate, "seconds": epoch.seconds}
             self.store.log_metrics(self.run_id, values | {"epochs": epoch.number + 1}, epoch.number)
             self.logged_epochs = epoch.number + 1
 
     def log_results(self, detector: Detector, table: pd.DataFrame, history: list[Epoch]) -> None:
-        """Keep the detector, also as a servable model, the score table and the course of the training."""
+        """Store the detector (also as a servable model), the score table and the history of the training."""
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             detector.save(folder / DETECTOR)
@@ -94,17 +66,17 @@ class Run:
             self.store.client.log_artifacts(self.run_id, str(folder))
 
     def log_figure(self, figure: Any, name: str) -> None:
-        """Keep a matplotlib figure with the run; a finished run keeps those that it has."""
+        """Store a matplotlib figure with the run; a finished run keeps those it has."""
         if not self.finished:
             self.store.client.log_figure(self.run_id, figure, f"figures/{name}.png")
 
     def log_csv(self, table: pd.DataFrame, name: str) -> None:
-        """Keep a table with the run; a finished run keeps those that it has."""
+        """Store a table with the run; a finished run keeps those it has."""
         if not self.finished:
             self.store.client.log_text(self.run_id, table.to_csv(index=False), f"{name}.csv")
 
     def complete(self) -> None:
-        """Declare the run finished, with the tag ``complete`` last, and publish its score table."""
+        """Mark the run as finished (the tag ``complete`` comes last) and publish its score table."""
         if not self.finished:
             self.store.client.set_terminated(self.run_id, "FINISHED")
             self.store.client.set_tag(self.run_id, "complete", "true")
@@ -114,26 +86,26 @@ class Run:
             release(self)
 
     def end(self, status: str, reason: str) -> None:
-        """Record that work has stopped before the run was complete, and why; a later call goes on with it."""
+        """Record that work stopped before the run was complete, and why; a later call resumes it."""
         if not self.finished and not self.ended:
-            self.ended = True  # the end of the process does not hide the cell that failed before
+            self.ended = True  # so that the end of the process does not hide the cell that failed before
             self.store.client.set_tag(self.run_id, "stopped", reason)
             self.store.client.set_terminated(self.run_id, status)
 
     def detector(self, device: str = "cpu") -> Detector:
-        """The trained detector as the run keeps it."""
+        """The trained detector, as stored with the run."""
         return self.store.read(self.run_id, DETECTOR, lambda path: load_detector(path, device))
 
     def table(self) -> pd.DataFrame:
-        """The score table as the run keeps it."""
+        """The score table, as stored with the run."""
         return self.store.read(self.run_id, SCORES, read_table)
 
     def history(self) -> pd.DataFrame:
-        """The course of the training: a row an epoch, with the objective's terms and the validation's measures."""
+        """The history of the training: one row per epoch, with the objective's terms and held-out metrics."""
         return pd.read_csv(self.store.artifact(self.run_id, HISTORY))
 
 
-active_runs: list[Run] = []  # what this process works on: one run at most
+active_runs: list[Run] = []  # those that this process works on: at most one
 
 
 def lock_of(output_root: Path, tags: dict[str, str]) -> FileLock:
@@ -143,31 +115,40 @@ def lock_of(output_root: Path, tags: dict[str, str]) -> FileLock:
     return FileLock(folder / f"{tags['identity']}.lock")
 
 
+def acquire(run: Run) -> None:
+    """Lock the run, waiting for another process that works on it."""
+    try:
+        run.lock.acquire(timeout=0)
+    except Timeout:
+        print("Another process is working on this run; waiting for it …", flush=True)
+        run.lock.acquire()
+    active_runs.append(run)
+
+
 def release(run: Run) -> None:
-    """Let other processes have the run."""
+    """Unlock the run, so that other processes can work on it."""
     run.lock.release()
     if run in active_runs:
         active_runs.remove(run)
 
 
 def publish(run: Run) -> None:
-    """Put a finished run's score table where evaluation looks; it takes the place of another run's of that name."""
+    """Copy a finished run's score table to where evaluation looks, replacing any other of that run name."""
     path = table_path(run.output_root, run.tags["machine_type"], run.tags["run_name"])
     with replacing(path) as temporary:
         shutil.copyfile(run.store.artifact(run.run_id, SCORES), temporary)
 
 
 def open_run(output_root: Path, tags: dict[str, str], identity: dict[str, Any], retrain: bool = False) -> Run:
-    """Find the finished run of this identity, or go on with an unfinished one, or begin; it prints which.
+    """Find the finished run of this identity, resume an unfinished one, or start a new one; print which.
 
     Args:
-        output_root: where locks, half-done work and, by default, the store lie.
-        tags: what the run is found by: ``method``, ``machine_type``, ``run_name`` and more.
-        identity: all that the result depends on: ``parameters``, ``data`` and more, as JSON can say it.
-        retrain: begin anew even if there is a finished run.
+        output_root: folder of the locks, of unfinished work and, by default, of the store.
+        tags: what the run can be found by: ``method``, ``machine_type``, ``run_name`` and more.
+        identity: everything that the result depends on, JSON-serialisable: ``parameters``, ``data`` and more.
+        retrain: start a new run even if a finished one exists.
     """
-    content = identity | {name: tags[name] for name in ("method", "machine_type", "run_name")}
-    tags = tags | {"identity": digest(content | {"package": asd.__version__}), "output_root": str(output_root)}
+    tags = tags | {"identity": identity_digest(identity, tags), "output_root": str(output_root)}
     for other in active_runs[:]:
         if all(other.tags[name] == tags[name] for name in ("identity", "output_root")):
             return other  # the notebook's cell was run again
@@ -176,44 +157,53 @@ def open_run(output_root: Path, tags: dict[str, str], identity: dict[str, Any], 
     store = Store(output_root)
     mark_dead_runs(store, output_root)
     run = Run(store, output_root, tags)
-    try:
-        run.lock.acquire(timeout=0)
-    except Timeout:
-        print("Another process works on this very run; waiting for it …", flush=True)
-        run.lock.acquire()
-    active_runs.append(run)
-    found = store.search(f"tags.identity = '{tags['identity']}'")
-    finished = [one for one in found if "complete" in one.data.tags]
+    acquire(run)
+    attempts = store.search(f"tags.identity = '{tags['identity']}'")  # latest first
+    finished = [attempt for attempt in attempts if "complete" in attempt.data.tags]
+    unfinished = [attempt for attempt in attempts if "complete" not in attempt.data.tags]
     if finished and not retrain:
-        run.run_id, run.finished = finished[0].info.run_id, True
-        publish(run)
-        shutil.rmtree(run.folder, ignore_errors=True)  # if it was killed at the very end
-        release(run)
-        changed = (
-            "" if finished[0].data.tags.get("code") == code_digest() else " (the package's code has changed since)"
-        )
-        print(f"Found the finished run {run.run_id}{changed}: its results are loaded. `retrain` trains anew.")
+        adopt(run, finished[0])
         return run
-    unfinished = [one for one in found if "complete" not in one.data.tags]
     if retrain:
         shutil.rmtree(run.folder, ignore_errors=True)
     if unfinished and run.resume.is_file():
-        run.run_id = unfinished[0].info.run_id
-        run.logged_epochs = int(unfinished[0].data.metrics.get("epochs", 0))
-        store.client.update_run(run.run_id, status="RUNNING")
-        print(f"Going on with the unfinished run {run.run_id}.")
+        resume(run, unfinished[0])
     else:
-        tags = tags | {"host": socket.gethostname(), "code": code_digest(), "git": git_revision()}
-        tags |= {"data": json.dumps(identity["data"]), "package": asd.__version__}
-        run.run_id = store.create_run(f"{tags['run_name']} {tags['machine_type']}", identity["parameters"], tags)
-        print(f"Began the run {run.run_id}.")
+        start(run, identity)
     run.folder.mkdir(parents=True, exist_ok=True)
     record_failures(run)
     return run
 
 
+def adopt(run: Run, finished: StoredRun) -> None:
+    """Use the results of a finished run, and publish its scores again."""
+    run.run_id, run.finished = finished.info.run_id, True
+    publish(run)
+    shutil.rmtree(run.folder, ignore_errors=True)  # left over if the process was killed at the very end
+    release(run)
+    changed = "" if finished.data.tags.get("code") == code_digest() else " (the package's code has changed since)"
+    print(f"Found the finished run {run.run_id}{changed} and loaded its results; `retrain` forces a new run.")
+
+
+def resume(run: Run, unfinished: StoredRun) -> None:
+    """Continue an interrupted run under its old id."""
+    run.run_id = unfinished.info.run_id
+    run.logged_epochs = int(unfinished.data.metrics.get("epochs", 0))
+    run.store.client.update_run(run.run_id, status="RUNNING")
+    print(f"Resuming the unfinished run {run.run_id}.")
+
+
+def start(run: Run, identity: dict[str, Any]) -> None:
+    """Create a new run in the store."""
+    origin = {"host": socket.gethostname(), "code": code_digest(), "git": git_revision()}
+    origin |= {"data": json.dumps(identity["data"]), "package": asd.__version__}
+    name = f"{run.tags['run_name']} {run.tags['machine_type']}"
+    run.run_id = run.store.create_run(name, identity["parameters"], run.tags | origin)
+    print(f"Started run {run.run_id}.")
+
+
 def record_failures(run: Run) -> None:
-    """Have a failing cell and the end of the process recorded."""
+    """Record in the store when a cell fails or the process ends before the run is complete."""
 
     def after_cell(result: Any) -> None:
         error = result.error_before_exec or result.error_in_exec
@@ -227,13 +217,13 @@ def record_failures(run: Run) -> None:
 
 
 def mark_dead_runs(store: Store, output_root: Path) -> None:
-    """Mark runs that seem to be running although their process, of this machine and output root, is gone."""
-    for one in store.search("attributes.status = 'RUNNING'"):
-        tags = one.data.tags
+    """Mark runs as killed that are recorded as running, but whose process, on this host and output root, is gone."""
+    for running in store.search("attributes.status = 'RUNNING'"):
+        tags = running.data.tags
         if tags.get("output_root") == str(output_root) and tags.get("host") == socket.gethostname():
             try:
                 with lock_of(output_root, tags).acquire(timeout=0):
-                    store.client.set_tag(one.info.run_id, "stopped", "the process was killed")
-                    store.client.set_terminated(one.info.run_id, "KILLED")
+                    store.client.set_tag(running.info.run_id, "stopped", "the process was killed")
+                    store.client.set_terminated(running.info.run_id, "KILLED")
             except Timeout:
                 continue
