@@ -103,9 +103,9 @@ def edit(path: Path, line: int, text: str | None) -> None:
     ("line", "text", "said"),
     [
         (2, None, r"row of section_03_source_test_000\d.wav is missing"),
-        (2, "section_03_source_test_0099.wav,1", "line 2: section_03_source_test_0099.wav is no clip"),
-        (8, "section_04_source_test_0001.wav,1", "line 8: section_04_source_test_0001.wav is no clip"),
         (3, "a.wav,1\na.wav,1", "line 4: a.wav is listed twice, first on line 3"),
+        (2, "section_03_source_test_0099.wav,1", "line 2: section_03_source_test_0099.wav is not a clip"),
+        (8, "section_04_source_test_0001.wav,1", "line 8: section_04_source_test_0001.wav is not a clip"),
         (4, "section_03_source_test_0003.wav,high", "line 4: 'high'"),
         (4, "section_03_source_test_0003.wav,nan", "line 4: 'nan'"),
         (4, "section_03_source_test_0003.wav,", "line 4: ''"),

@@ -135,7 +135,7 @@ def test_a_folder_that_is_no_submission_is_not_touched(tmp_path, table, clips):
     precious = tmp_path / LABEL / "thesis.txt"
     precious.parent.mkdir()
     precious.write_text("years of work")
-    with pytest.raises(InputError, match="no earlier submission"):
+    with pytest.raises(InputError, match="not an earlier submission"):
         write(tmp_path, table, clips)
     assert precious.read_text() == "years of work"
     assert [path.name for path in tmp_path.iterdir()] == [LABEL]
@@ -156,7 +156,7 @@ EVALUATION_CLIP = r"eval_data/valve/target_test/section_04_target_test_1_0011\.w
     ("change", "said"),
     [
         (lambda t, c: {"table": t.iloc[:-1]}, EVALUATION_CLIP + r" \(valve\) has no score; 1 such"),
-        (lambda t, c: {"clips": c.iloc[:-1]}, EVALUATION_CLIP + r" \(valve\) has a score, but is no clip"),
+        (lambda t, c: {"clips": c.iloc[:-1]}, EVALUATION_CLIP + r" \(valve\) has a score, but is not a clip"),
         (lambda t, c: {"table": pd.concat([t, t.tail(1)])}, "stands twice"),
         (lambda t, c: {"table": t[t.machine_type == "fan"]}, r"\(valve\) has no score; 96 such"),
         (lambda t, c: {"table": t.assign(score=t.score.where(t.index < t.index[-1]))}, "not finite"),

@@ -1,6 +1,6 @@
-"""Unpack zip files from elsewhere: nothing outside its folder, no links, no surprise in size.
+"""Unpack untrusted zip files: nothing outside the target folder, no links, no surprises in size.
 
-The caller says where each packed file goes; what a zip file says about that is only heard.
+The caller decides where each packed file goes; the paths in a zip file are only suggestions.
 """
 
 import re
@@ -22,43 +22,43 @@ class Member(NamedTuple):
     archive: zipfile.ZipFile
     info: zipfile.ZipInfo
     path: PurePosixPath  # as the zip file names it
-    name: str  # for messages: zip file and path
+    name: str  # zip file and path, for messages
 
 
 def unpack(
-    sources: list[Path], folder: Path, place: Callable[[PurePosixPath], str | None], going_on: Callable[[], bool]
+    sources: list[Path], folder: Path, target_of: Callable[[PurePosixPath], str | None], stopped: Callable[[], bool]
 ) -> dict[str, int]:
-    """Unpack zip files, and copy files that are none, into ``folder``, which must not exist yet.
+    """Unpack zip files, and copy other files, into ``folder``, which must not exist yet.
 
-    After an error the folder is half-filled: remove it, and move it to its place only after success.
+    After an error the folder is only partly filled: remove it, and move it into place only after success.
 
     Args:
-        sources: zip files (``.zip``), which may hold more zip files, and other files.
-        folder: where to.
-        place: maps a file's path in its zip file to its path in ``folder``; None leaves it out.
-        going_on: asked before each file; False ends the work.
+        sources: zip files (``.zip``), which may contain further zip files, and other files.
+        folder: the folder to create.
+        target_of: maps a file's path in its zip file to its path in ``folder``; None skips the file.
+        stopped: called before each file; unpacking stops when it returns True.
 
     Returns:
-        For each file its path in ``folder`` and its size in bytes.
+        The size in bytes of each file, by its path in ``folder``.
 
     Raises:
-        InputError: names the zip file and the file in it: a path outside the zip file's folder, a link, two files for
-            one place, damage, a password; or more bytes than the disk has free.
+        InputError: names the zip file and the file in it: a path outside the zip file's folder, a link, two files with
+            the same target, damage, a password; or more bytes than are free on the disk.
     """
     folder.mkdir(parents=True)
     sizes: dict[str, int] = {}
     for source in sources:
         if source.suffix.lower() != ".zip":
-            if target := place(PurePosixPath(source.name)):
+            if target := target_of(PurePosixPath(source.name)):
                 shutil.copyfile(source, _new(folder, target, sizes, source.name))
                 sizes[target] = source.stat().st_size
             continue
         with _readable(source.name), ExitStack() as opened:
             found = members(opened.enter_context(zipfile.ZipFile(source)), source.name, opened)
-            wanted = [(member, target) for member in found if (target := place(member.path))]
-            require_space(folder, sum(member.info.file_size for member, _ in wanted), source.name)
-            for member, target in wanted:
-                if not going_on():
+            selected = [(member, target) for member in found if (target := target_of(member.path))]
+            require_space(folder, sum(member.info.file_size for member, _ in selected), source.name)
+            for member, target in selected:
+                if stopped():
                     raise InputError(f"{source.name}: stopped")
                 path = _new(folder, target, sizes, member.name)
                 with member.archive.open(member.info) as packed, path.open("wb") as content:
@@ -68,22 +68,22 @@ def unpack(
 
 
 def members(archive: zipfile.ZipFile, name: str, opened: ExitStack) -> Iterator[Member]:
-    """List the files in a zip file and in zip files inside it, save those that macOS adds.
+    """List the files in a zip file and in the zip files inside it, except those that macOS adds.
 
-    ``name`` is for messages; the zip files inside stay open as long as ``opened``.
+    ``name`` is used in messages; the inner zip files stay open as long as ``opened``.
 
     Raises:
-        InputError: a path that leads outside, or a link.
+        InputError: a path leads outside the folder, or a member is a link.
     """
     for info in archive.infolist():
         path = PurePosixPath(info.filename.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", info.filename):
-            raise InputError(f"{name}: {info.filename!r} in it would lie outside its folder; nothing of it is unpacked")
+            raise InputError(f"{name}: its member {info.filename!r} lies outside its folder; nothing was unpacked")
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise InputError(
-                f"{name}: {info.filename!r} in it is a link or a special file; allowed are files and folders;"
-                " nothing of it is unpacked"
+                f"{name}: its member {info.filename!r} is a link or a special file; allowed: files and folders;"
+                " nothing was unpacked"
             )
         if info.is_dir() or "__MACOSX" in path.parts or path.name.startswith("."):
             continue
@@ -95,27 +95,31 @@ def members(archive: zipfile.ZipFile, name: str, opened: ExitStack) -> Iterator[
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:
-    """See to it that the disk of ``folder`` has ``needed`` bytes free.
+    """Ensure that the disk of ``folder`` has ``needed`` bytes free.
 
     Raises:
-        InputError: it has not; says what it has.
+        InputError: it does not; the message says how many there are.
     """
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise InputError(
-            f"{folder}: {what} needs {gigabytes(needed)} of free space, found {gigabytes(free)}; free some and run the"
-            " same command again, it goes on from what is there"
+            f"{folder}: {what} needs {gigabytes(needed)} of free space, found {gigabytes(free)}; free some space and"
+            " run the same command again: it resumes where it stopped"
         )
 
 
 def gigabytes(size: int) -> str:
-    """Write a number of bytes for people."""
+    """A number of bytes in readable form.
+
+    >>> gigabytes(17_700_000_000)
+    '17.700 GB'
+    """
     return f"{size / 1e9:,.3f} GB"
 
 
 def _new(folder: Path, target: str, sizes: dict[str, int], name: str) -> Path:
     if target in sizes:
-        raise InputError(f"{name}: a second file for {target}; each may come once")
+        raise InputError(f"{name}: a second file for {target}; each may occur only once")
     path = folder / target
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
@@ -123,7 +127,7 @@ def _new(folder: Path, target: str, sizes: dict[str, int], name: str) -> Path:
 
 @contextmanager
 def _readable(name: str) -> Iterator[None]:
-    """Turn the many ways in which a zip file can be unreadable into one."""
+    """Turn the many errors of an unreadable zip file into one."""
     try:
         yield
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:

@@ -1,12 +1,12 @@
-"""Bring the challenge's data from Zenodo into the layout that the clips table reads.
+"""Download the challenge's data from Zenodo into the layout that the clips table reads.
 
-Four records hold a zip file a machine type each (the fourth the labels of the evaluation clips):
+Three Zenodo records hold one zip file per machine type, a fourth one the labels of the evaluation clips:
 
     {dev|eval}_data/{machine}/{train|source_test|target_test}/section_*.wav      ground_truth/ground_truth_*.csv
 
-All that is unfinished lies in ``<directory>/.download``, where nobody looks for clips, one folder a *delivery* (a part
-of a machine type). A delivery is fetched, verified, unpacked, moved into place, and then noted down with the size of
-each of its files: that note tells, without a network, that there is nothing left to do.
+Everything unfinished is kept in ``<directory>/.download``, where nobody looks for clips, with one folder per *delivery*
+(one part of one machine type). A delivery is fetched, verified, unpacked, moved into place, and finally recorded in a
+receipt with the size of each of its files. The receipt shows, without a network, that nothing is left to do.
 """
 
 import json
@@ -28,27 +28,27 @@ from asd.errors import InputError
 from asd.files import replacing
 
 MACHINES = ("fan", "gearbox", "pump", "slider", "ToyCar", "ToyTrain", "valve")
-PARTS = {  # name: Zenodo record, its files (regular expression), the folder that they belong to
+PARTS = {  # name: Zenodo record, its files (regular expression), the folder that they belong in
     "dev": (4562016, r"dev_data_{machine}\.zip", "dev_data/{machine}"),
     "eval_train": (4660992, r"eval_data_{machine}_train\.zip", "eval_data/{machine}"),
     "eval_test": (4884786, r"eval_data_{machine}_test\.zip", "eval_data/{machine}"),
     "ground_truth": (5257674, r".*\.zip|ground_truth_.*\.csv", "ground_truth"),
 }
 SPLITS = ("train", "source_test", "target_test")
-# Before its zip file is there, nobody knows how large a delivery will be: 16-bit recordings of machines deflate to
-# 0.7–0.85 of their size. Once it is there, the true size is checked again.
+# The unpacked size of a delivery is unknown until its zip file has arrived: 16-bit recordings of machines deflate to
+# 0.7–0.85 of their size. The true size is checked before unpacking.
 UNPACKED = 1.5
-WORKERS = 4  # files at once; Zenodo allows 60 requests a minute
+WORKERS = 4  # files at once; Zenodo allows 60 requests per minute
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """What is fetched, unpacked and noted down as one."""
+    """What is fetched, unpacked and recorded as one unit."""
 
     name: str
     record: int
     pattern: str
-    folder: str  # in the layout, relative
+    folder: str  # in the layout, relative to the data root
 
 
 def download(
@@ -58,21 +58,21 @@ def download(
     api: str = ZENODO_API_BASE,
     backoff: float = 1.0,
 ) -> list[str]:
-    """Download the DCASE 2021 Task 2 data set, or what is missing of it.
+    """Download the DCASE 2021 Task 2 data set, or whatever is missing from it.
 
     Args:
-        directory: the data root to be; it is created.
-        machines: machine types; all seven if None or empty. The ground truth always comes whole: it is small.
-        parts: of ``dev``, ``eval_train``, ``eval_test``, ``ground_truth``; all if None or empty.
-        api: address of the records' API.
-        backoff: seconds before the first repetition of a failed request.
+        directory: the data root, which is created if necessary.
+        machines: machine types; all seven if None or empty. The ground truth is always complete, since it is small.
+        parts: any of ``dev``, ``eval_train``, ``eval_test``, ``ground_truth``; all if None or empty.
+        api: base URL of the records' API.
+        backoff: seconds to wait before the first retry of a failed request.
 
     Returns:
-        The deliveries that were made now, such as ``dev_fan``; empty if all was there.
+        Names of the deliveries made by this call, such as ``dev_fan``; empty if nothing was missing.
 
     Raises:
-        InputError: names each file that could not be had and why. The others are delivered nevertheless, and what was
-            received of a file is kept: the same command goes on from there.
+        InputError: names each file that could not be fetched, and why. The others are delivered nevertheless, and
+            partial files are kept: the same command resumes from there.
     """
     deliveries = _deliveries(_chosen("machines", machines, MACHINES), _chosen("parts", parts, tuple(PARTS)))
     directory = Path(directory).expanduser()
@@ -84,7 +84,7 @@ def download(
             missing = _missing(directory, deliveries)
             return _deliver(directory, missing, Zenodo(api, backoff))
     except Timeout as error:
-        raise InputError(f"{directory}: another download is at work in this folder") from error
+        raise InputError(f"{directory}: another download is running in this folder") from error
     except OSError as error:
         raise InputError(f"{error.filename or directory}: {error.strerror or error}") from error
 
@@ -97,7 +97,7 @@ def _chosen(name: str, given: Iterable[str] | None, allowed: tuple[str, ...]) ->
 
 
 def _deliveries(machines: list[str], parts: list[str]) -> list[Delivery]:
-    """The ground truth once, of the other parts one a machine type."""
+    """One delivery per part and machine type, and a single one for the ground truth."""
     return [
         Delivery(
             f"{part}_{machine}" if machine else part,
@@ -111,28 +111,28 @@ def _deliveries(machines: list[str], parts: list[str]) -> list[Delivery]:
 
 
 def _missing(directory: Path, deliveries: list[Delivery]) -> list[Delivery]:
-    return [delivery for delivery in deliveries if not _is_there(directory, delivery)]
+    return [delivery for delivery in deliveries if not _is_complete(directory, delivery)]
 
 
-def _is_there(directory: Path, delivery: Delivery) -> bool:
-    """Whether the delivery is noted down and its files are there in full size (a power cut may have emptied one)."""
+def _is_complete(directory: Path, delivery: Delivery) -> bool:
+    """Whether the delivery has a receipt and its files have their full sizes (a power cut may have truncated one)."""
     try:
         sizes = json.loads((directory / ".download" / f"{delivery.name}.json").read_text())
         return all((directory / path).stat().st_size == size for path, size in sizes.items())
-    except (OSError, ValueError, AttributeError):  # no note, or one that is none
+    except (OSError, ValueError, AttributeError):  # no receipt, or an unreadable one
         return False
 
 
 def _deliver(directory: Path, deliveries: list[Delivery], zenodo: Zenodo) -> list[str]:
     """Make the deliveries, several at once; one that fails does not stop the others."""
-    for stray in (directory / ".download").glob(".*.tmp"):  # a note that was being written when its writer was killed
+    for stray in (directory / ".download").glob(".*.tmp"):  # a receipt whose writer was killed
         stray.unlink()
     sources, failures = _sources(deliveries, zenodo)
     size = sum(file.size for files in sources.values() for file in files)
     have = {delivery: _received(directory, delivery, files) for delivery, files in sources.items()}
-    to_come = [sum(file.size for file in files) - have[delivery] for delivery, files in sources.items()]
-    # zip files go as soon as they are unpacked: there are never more new ones than there are workers
-    require_space(directory, int(UNPACKED * size) + sum(nlargest(WORKERS, to_come)), "the download")
+    outstanding = [sum(file.size for file in files) - have[delivery] for delivery, files in sources.items()]
+    # zip files are deleted as soon as they are unpacked, so there are never more new ones than workers
+    require_space(directory, int(UNPACKED * size) + sum(nlargest(WORKERS, outstanding)), "the download")
 
     lock = threading.Lock()
     with (
@@ -144,7 +144,7 @@ def _deliver(directory: Path, deliveries: list[Delivery], zenodo: Zenodo) -> lis
             with lock:
                 bar.update(count)
 
-        running = {pool.submit(_bring, directory, d, files, zenodo, received): d for d, files in sources.items()}
+        running = {pool.submit(_fetch, directory, d, files, zenodo, received): d for d, files in sources.items()}
         try:
             for future in as_completed(running):
                 delivery = running[future]
@@ -153,7 +153,7 @@ def _deliver(directory: Path, deliveries: list[Delivery], zenodo: Zenodo) -> lis
                 except InputError as error:
                     failures[delivery] = str(error)
                     bar.write(f"{delivery.name}: failed")
-        except BaseException:  # Ctrl-C: what runs ends at the next chunk and keeps what it has
+        except BaseException:  # Ctrl-C: running downloads stop at the next chunk and keep what they have
             zenodo.stopped.set()
             pool.shutdown(cancel_futures=True)
             raise
@@ -165,7 +165,7 @@ def _deliver(directory: Path, deliveries: list[Delivery], zenodo: Zenodo) -> lis
 def _sources(
     deliveries: list[Delivery], zenodo: Zenodo
 ) -> tuple[dict[Delivery, list[RemoteFile]], dict[Delivery, str]]:
-    """Ask each record once: the files of the deliveries, and for those that have none the reason."""
+    """Query each record once: the files of each delivery, and the reason for each delivery without files."""
     sources, failures = {}, {}
     for record in dict.fromkeys(delivery.record for delivery in deliveries):
         listed = zenodo.files(record)
@@ -185,14 +185,14 @@ def _packed(directory: Path, delivery: Delivery) -> Path:
 
 
 def _received(directory: Path, delivery: Delivery, files: list[RemoteFile]) -> int:
-    """Bytes of its files that are there from an earlier run."""
+    """Number of bytes of a delivery's files that an earlier run has left."""
     return sum(min(have_bytes(_packed(directory, delivery) / file.name), file.size) for file in files)
 
 
-def _bring(
+def _fetch(
     directory: Path, delivery: Delivery, files: list[RemoteFile], zenodo: Zenodo, received: Callable[[int], None]
 ) -> int:
-    """Fetch, unpack, move into place, note down; the number of files. Each step can be killed and done again."""
+    """Fetch, unpack, move into place and record a delivery; return its number of files. Each step can be repeated."""
     packed = _packed(directory, delivery)
     unpacked = packed.with_name("unpacked")
     try:
@@ -204,42 +204,45 @@ def _bring(
             sizes = unpack(
                 [packed / file.name for file in files],
                 unpacked,
-                lambda path: _place(path, delivery.folder),
-                going_on=lambda: not zenodo.stopped.is_set(),
+                target_of=lambda path: _target(path, delivery.folder),
+                stopped=zenodo.stopped.is_set,
             )
             if not sizes:
                 raise InputError(f"{delivery.name}: nothing for {delivery.folder} in {[file.name for file in files]}")
             _move(unpacked, directory)
         finally:
             shutil.rmtree(unpacked, ignore_errors=True)
-        with replacing(directory / ".download" / f"{delivery.name}.json") as note:
-            note.write_text(json.dumps(sizes))
+        with replacing(directory / ".download" / f"{delivery.name}.json") as receipt:
+            receipt.write_text(json.dumps(sizes))
         shutil.rmtree(packed.parent)
     except OSError as error:
         raise InputError(
             f"{delivery.name}: {error.filename or directory}: {error.strerror or error}"
-            f" ({gigabytes(shutil.disk_usage(directory).free)} are free there)"
+            f" ({gigabytes(shutil.disk_usage(directory).free)} free)"
         ) from error
     return len(sizes)
 
 
-def _place(path: PurePosixPath, folder: str) -> str | None:
-    """Where in the layout a packed file belongs, whatever folders the zip file has on top; None for a readme.
+def _target(path: PurePosixPath, folder: str) -> str | None:
+    """Where in the layout a packed file belongs, whatever the zip file's top-level folders; None for a readme.
+
+    >>> _target(PurePosixPath("dev_data/fan/train/section_00_0000.wav"), "dev_data/fan")
+    'dev_data/fan/train/section_00_0000.wav'
 
     Raises:
-        InputError: a clip that is in none of the layout's folders.
+        InputError: a clip is in none of the layout's folders.
     """
     if folder == "ground_truth":
         return f"{folder}/{path.name}" if re.fullmatch(r"ground_truth_.*\.csv", path.name) else None
     if path.suffix.lower() != ".wav":
         return None
     if path.parent.name not in SPLITS:
-        raise InputError(f"{path}: a clip for {folder} in none of the folders {', '.join(SPLITS)}")
+        raise InputError(f"{path}: a clip for {folder} that is in none of the folders {', '.join(SPLITS)}")
     return f"{folder}/{path.parent.name}/{path.name}"
 
 
 def _move(unpacked: Path, directory: Path) -> None:
-    """Move the unpacked files into place: a folder that is new there at one stroke, others file by file."""
+    """Move the unpacked files into place: a new folder in one step, an existing one file by file."""
     for folder in [path for path in unpacked.rglob("*") if path.is_dir() and any(p.is_file() for p in path.iterdir())]:
         target = directory / folder.relative_to(unpacked)
         if target.exists():

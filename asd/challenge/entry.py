@@ -1,17 +1,18 @@
-"""From the runs of a final system to a complete challenge submission, checked by the official evaluation.
+"""From the runs of a final system to a complete challenge submission, checked with the official evaluation.
 
-:mod:`asd.challenge.submission` writes what it is given. Here that is gathered: the number of parameters and the
-description come from the detectors that the runs keep; the machine types are those with evaluation sections and scores.
+:mod:`asd.challenge.submission` writes what it is given; this module gathers it. The number of parameters and the
+description come from the runs' detectors; the machine types are those with evaluation sections and scores.
 """
 
 import shutil
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
 
 from asd.challenge.official import evaluate_team
-from asd.challenge.submission import write_submission
+from asd.challenge.submission import AUTHOR, write_submission
 from asd.data.clips import walk
 from asd.data.ground_truth import parse_file_name
 from asd.detection.detector import Detector, load_detector
@@ -30,38 +31,38 @@ METHODS = {
 
 
 def evaluation_clips(table: pd.DataFrame, clips: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The clips table of the machine types that can be submitted, and why others cannot, a sentence each."""
+    """The clips of the machine types that can be submitted, and one sentence per reason why others cannot."""
     is_eval = (part_of(clips["path"], clips["section"]) == "eval") & (clips["split"] == "test")
     with_eval = set(clips["machine_type"][is_eval])
     scored = set(table["machine_type"])
     notes = []
-    for names, why in (
+    for names, reason in (
         (scored - with_eval, "no test clips of evaluation sections in the data root"),
         (with_eval - scored, "evaluation sections, but no scores of this system"),
     ):
         if names:
-            notes.append(f"{', '.join(sorted(names))}: {why}")
+            notes.append(f"{', '.join(sorted(names))}: {reason}")
     return clips[clips["machine_type"].isin(with_eval & scored)], notes
 
 
 def detectors_of(table: pd.DataFrame, output_root: Path) -> list[Detector]:
-    """The detectors of all runs that a score table comes from.
+    """The detectors of all runs whose scores are in a table.
 
     Raises:
-        InputError: the store does not know a run.
+        InputError: a run is not in the store.
     """
     from asd.tracking.mlflow_store import Store, known_runs
     from asd.tracking.runs import DETECTOR
 
     ids = run_ids(table)
     if unknown := sorted(set(ids) - set(known_runs(output_root, ids))):
-        raise InputError(f"run {unknown[0]} is not in the store, and its detector is needed to describe the system")
+        raise InputError(f"run {unknown[0]} is not in the store, but its detector is needed to describe the system")
     store = Store(output_root)
     return [load_detector(store.artifact(run_id, DETECTOR)) for run_id in ids]
 
 
-def description(detectors: Sequence[Detector], n_runs: int, percentile: float) -> dict[str, object]:
-    """The metadata's description of a system, as far as the program knows it."""
+def description(detectors: Sequence[Detector], n_runs: int, quantile: float) -> dict[str, object]:
+    """The metadata's description of a system, as far as it can be derived from its detectors."""
     methods = list(dict.fromkeys(detector.method for detector in detectors))
     rates = sorted({detector.features.sample_rate for detector in detectors})
     return {
@@ -72,7 +73,7 @@ def description(detectors: Sequence[Detector], n_runs: int, percentile: float) -
         "aggregation_method": ", ".join(sorted({detector.reduction for detector in detectors})) + " over snippets",
         "domain_adaptation": "CCSA fine-tuning" if "ccsa" in methods else None,
         "ensemble_method_subsystem_count": n_runs,
-        "decision_making": f"{percentile:g} quantile of a gamma distribution",
+        "decision_making": f"{quantile:g} quantile of a gamma distribution",
         "external_data_usage": None,
     }
 
@@ -84,43 +85,38 @@ def write_entry(
     output_root: Path,
     label: str,
     authors: Sequence[str],
-    percentile: float,
+    quantile: float,
 ) -> tuple[Path, Path]:
-    """Write a submission; arguments as in :func:`asd.challenge.submission.write_submission`.
+    """Write a submission with :func:`asd.challenge.submission.write_submission`.
 
     Args:
-        directory: where to.
-        table: score table of the final system with decisions.
-        clips: what :func:`evaluation_clips` returned.
-        output_root: where the store is.
-        label: of the submission.
-        authors: "lastname, firstname, affiliation" each.
-        percentile: of the threshold.
+        directory: the parent folder.
+        table: score table of the final system, with decisions.
+        clips: the clips returned by :func:`evaluation_clips`.
+        output_root: folder of the store.
+        label: label of the submission.
+        authors: one "lastname, firstname, affiliation" per author.
+        quantile: quantile of the decision threshold, in (0, 1).
 
     Returns:
         The folder and the zip file.
 
     Raises:
-        InputError: something is missing; it says what.
+        InputError: names what is missing.
     """
-    here = {name: rows for name, rows in table.groupby("machine_type") if name in set(clips["machine_type"])}
-    if not here:
-        raise InputError("there are no evaluation sections (03 to 05 in the challenge) to submit scores of")
-    detectors = {name: detectors_of(rows, output_root) for name, rows in here.items()}
+    submitted = {name: rows for name, rows in table.groupby("machine_type") if name in set(clips["machine_type"])}
+    if not submitted:
+        raise InputError("there are no evaluation sections (03 to 05 in the challenge) with scores to submit")
+    detectors = {name: detectors_of(rows, output_root) for name, rows in submitted.items()}
     parameters = {
-        name: sum(weight.numel() for detector in some for weight in detector.model.parameters())
-        for name, some in detectors.items()
+        name: sum(weight.numel() for detector in machine_detectors for weight in detector.model.parameters())
+        for name, machine_detectors in detectors.items()
     }
     name = str(table["run_name"].iloc[0])
-    people = [
-        dict(zip(("lastname", "firstname", "affiliation"), map(str.strip, author.split(",")), strict=True))
-        for author in authors
-    ]
+    people = [dict(zip(AUTHOR, map(str.strip, author.split(",")), strict=True)) for author in authors]
     submission = {"label": label, "name": name, "abbreviation": name, "authors": people}
-    system = description(
-        [one for some in detectors.values() for one in some], max(map(len, detectors.values())), percentile
-    )
-    final = pd.concat(here.values(), ignore_index=True)
+    system = description(list(chain.from_iterable(detectors.values())), max(map(len, detectors.values())), quantile)
+    final = pd.concat(submitted.values(), ignore_index=True)
     (folder, archive), _ = noted(write_submission, directory, final, clips, parameters, submission, system)
     return folder, archive
 
@@ -130,24 +126,22 @@ def check_entry(
 ) -> tuple[float, float, Path] | None:
     """Evaluate a written submission as the organisers would.
 
-    The ground truth files of the submitted machine types are copied beside the submission (``ground_truth/``), and the
-    official result is written there (``<label>_result.csv``).
+    The ground truth files of the submitted machine types are copied to ``ground_truth/`` beside the submission, and the
+    official result is written to ``<label>_result.csv`` there.
 
     Returns:
-        The official evaluator's score, the score table's own (both 0 to 1) and the folder of the ground truth; None
-        where the data root has no ground truth files for all submitted machine types, sections and domains.
+        The official evaluator's score, the score computed from the table (both 0 to 1) and the folder of the ground
+        truth; None if the data root lacks ground truth files for any submitted machine type, section and domain.
     """
     truth = folder.parent / "ground_truth"
-    wanted = set()
-    for name in folder.glob("anomaly_score_*.csv"):
-        wanted.add(parse_file_name(name.name)._replace(kind="ground_truth"))
+    expected = {parse_file_name(path.name)._replace(kind="ground_truth") for path in folder.glob("anomaly_score_*.csv")}
     found = {
-        key: data_root / below / file
-        for below, files in walk(data_root)
+        key: data_root / subfolder / file
+        for subfolder, files in walk(data_root)
         for file in files
-        if (key := parse_file_name(file)) in wanted
+        if (key := parse_file_name(file)) in expected
     }
-    if not wanted or set(found) != wanted:
+    if not expected or set(found) != expected:
         return None
     shutil.rmtree(truth, ignore_errors=True)
     for key, path in found.items():

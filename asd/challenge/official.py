@@ -1,9 +1,9 @@
 """The challenge's official evaluation of any team's submission folder (DCASE 2021 Task 2).
 
-A team hands in, for each machine type, section and domain of the evaluation set, ``anomaly_score_…_test.csv`` and
-``decision_result_…_test.csv`` (see ``asd.data.ground_truth``). The result is one CSV file in the official evaluator's
-layout: a block per machine type, one with the means over all, and the official score last. It is strict: each clip
-of the ground truth must have one score and one decision, and there must be nothing else.
+A team submits ``anomaly_score_…_test.csv`` and ``decision_result_…_test.csv`` for each machine type, section and domain
+of the evaluation set (see :mod:`asd.data.ground_truth`). The result is a single CSV file in the official evaluator's
+layout: a block per machine type, one with the means over all of them, and the official score last. The evaluation is
+strict: each clip of the ground truth must have exactly one score and one decision, and there must be nothing else.
 """
 
 import csv
@@ -25,7 +25,7 @@ def evaluate_team(team_dir: Path | str, ground_truth_dir: Path | str, out_file: 
     """Evaluate a submission, write the official evaluator's CSV file, and return the official score (0 to 1).
 
     Raises:
-        InputError: see ``team_results``. Nothing is written then.
+        InputError: see :func:`team_results`; nothing is written.
     """
     results = team_results(team_dir, ground_truth_dir)
     write_results(results, out_file)
@@ -33,15 +33,16 @@ def evaluate_team(team_dir: Path | str, ground_truth_dir: Path | str, out_file: 
 
 
 def team_results(team_dir: Path | str, ground_truth_dir: Path | str) -> pd.DataFrame:
-    """Metrics of a submission, one row a machine type, section and domain of the ground truth.
+    """Metrics of a submission, one row per machine type, section and domain of the ground truth.
 
     Returns:
-        machine_type, section, domain, auc, pauc, precision, recall, f1, n_normal, n_anomalous, sorted as in the
-        official result: by machine type, domain, section. A cell with one class only is NaN, with a warning.
+        Columns machine_type, section, domain, auc, pauc, precision, recall, f1, n_normal and n_anomalous, sorted as in
+        the official result: by machine type, domain, section. Cells with only one class are NaN, with a warning.
 
     Raises:
-        InputError: names the file and row: a file is missing or has no ground truth, a clip of the ground truth is
-            missing, a row is no clip of the ground truth or stands twice, a value is no number, a decision not 0 or 1.
+        InputError: names the file and row: a file is missing or has no ground truth; a clip of the ground truth is
+            missing; a row is not a clip of the ground truth or is listed twice; a value is not a number; a decision is
+            not 0 or 1.
     """
     team_dir = Path(team_dir)
     if not team_dir.is_dir():
@@ -69,27 +70,29 @@ def team_results(team_dir: Path | str, ground_truth_dir: Path | str) -> pd.DataF
 
 
 def _check_files(team_dir: Path, ground_truth_dir: Path | str, cells: set[tuple[str, int, str]]) -> None:
-    """All files of all cells are there, and no others of their kind: a misspelt name shows as one of each."""
-    wanted = {FileKey(kind, *cell).file_name for cell in cells for kind in ("anomaly_score", "decision_result")}
+    """Check that the files of all cells exist, and no others of their kind: a misspelt name appears as one of each."""
+    expected = {FileKey(kind, *cell).file_name for cell in cells for kind in ("anomaly_score", "decision_result")}
     found = {path.name for path in team_dir.iterdir()}
-    surplus = sorted(name for name in found - wanted if name.startswith(("anomaly_score_", "decision_result_")))
+    surplus = sorted(name for name in found - expected if name.startswith(("anomaly_score_", "decision_result_")))
     if surplus:
         key = parse_file_name(surplus[0])
-        allowed = f"a file name like {min(wanted)}" if key is None else f"the files of {ground_truth_dir}"
+        allowed = f"a file name like {min(expected)}" if key is None else f"the files of {ground_truth_dir}"
         raise InputError(
             f"{team_dir / surplus[0]}: there is no ground truth for this file ({len(surplus)} such); allowed: {allowed}"
         )
-    missing = sorted(wanted - found)
+    missing = sorted(expected - found)
     if missing:
-        raise InputError(f"{team_dir / missing[0]}: is missing, and {len(missing) - 1} more of {len(wanted)} files")
+        raise InputError(f"{team_dir / missing[0]}: is missing, and {len(missing) - 1} more of {len(expected)} files")
 
 
 def _read(path: Path, clips: np.ndarray) -> np.ndarray:
-    """The values of ``clips`` (N,) in ``path``, in their order, (N,)."""
+    """The values in ``path``, (N,), in the order of ``clips``, (N,)."""
     rows = read_clip_values(path, binary=path.name.startswith("decision_result_")).set_index("clip")
     surplus = rows[~rows.index.isin(clips)]
     if not surplus.empty:
-        raise InputError(f"{path}, line {surplus['line'].iloc[0]}: {surplus.index[0]} is no clip of the ground truth")
+        raise InputError(
+            f"{path}, line {surplus['line'].iloc[0]}: {surplus.index[0]} is not a clip of the ground truth"
+        )
     missing = [clip for clip in clips if clip not in rows.index]
     if missing:
         raise InputError(f"{path}: the row of {missing[0]} is missing ({len(missing)} of {len(clips)} clips)")
@@ -102,7 +105,7 @@ def _score(results: pd.DataFrame) -> float:
 
 
 def write_results(results: pd.DataFrame, out_file: Path | str) -> None:
-    """Write what ``team_results`` returns as the official evaluator does: same blocks, labels and order."""
+    """Write the output of :func:`team_results` as the official evaluator does: same blocks, labels and order."""
     lines: list[list[str]] = []
     for machine_type, rows in results.groupby("machine_type"):
         lines += [[machine_type], ["section", "domain", *HEADER]]

@@ -1,8 +1,9 @@
 """A submission to the challenge (DCASE 2021 Task 2): score files, decision files and metadata, in a folder and a zip.
 
-What a challenge organiser rejects is checked before anything is written: each test clip of the evaluation set has one
-finite score and one decision, no other clip has, and no field of the metadata is missing. The program itself fills in
-the number of parameters and the results on the development set. Equal content gives an equal zip file, byte by byte.
+Everything that a challenge organiser would reject is checked before anything is written: each test clip of the
+evaluation set must have one finite score and one decision, no other clip may have any, and no field of the metadata may
+be missing. The number of parameters and the results on the development set are filled in. Equal content yields an equal
+zip file, byte by byte.
 """
 
 import re
@@ -34,7 +35,7 @@ DESCRIPTION = (
     "external_data_usage",
 )
 FIELDS_THAT_MAY_BE_NULL = ("data_augmentation", "domain_adaptation", "external_data_usage")
-ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file knows; the real one would make each file another
+ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can hold; with the real one, no two would be equal
 
 
 def write_submission(
@@ -48,21 +49,22 @@ def write_submission(
     """Write ``directory/<label>/`` and ``directory/<label>.zip``.
 
     Args:
-        directory: where to; an earlier submission of the same label is replaced.
-        table: score table of the final system, all machine types, with the column ``decision`` (see
-            ``asd.evaluation.decisions``); its labelled development clips give the development results.
-        clips: the clips table, restricted to the machine types of the submission: what must be there.
-        parameters: for each machine type the number of parameters of all models that it needs.
-        submission: label, name, abbreviation and authors (a list of lastname, firstname, affiliation, maybe more).
-        description: the fields of ``DESCRIPTION``, maybe more; some may be None (see ``FIELDS_THAT_MAY_BE_NULL``).
+        directory: the parent folder; an earlier submission with the same label is replaced.
+        table: score table of the final system for all machine types, with the column ``decision`` (see
+            :mod:`asd.evaluation.decisions`); its labelled development clips yield the development results.
+        clips: the clips table, restricted to the machine types of the submission: the clips that must be scored.
+        parameters: for each machine type, the number of parameters of all models that it needs.
+        submission: label, name, abbreviation and authors (a list of lastname, firstname, affiliation, and possibly
+            more).
+        description: the fields in ``DESCRIPTION``, and possibly more; those in ``FIELDS_THAT_MAY_BE_NULL`` may be None.
 
     Returns:
-        The folder and the zip file. The folder holds ``<label>.meta.yaml`` and, for each machine type, section and
-        domain of the evaluation set, ``anomaly_score_…_test.csv`` and ``decision_result_…_test.csv``.
+        The folder and the zip file. The folder contains ``<label>.meta.yaml`` and, for each machine type, section and
+        domain of the evaluation set, ``anomaly_score_…_test.csv`` and ``decision_result_…_test.csv``, such as
+        ``anomaly_score_fan_section_03_source_test.csv``.
 
     Raises:
-        InputError: names the clip, file or field that is missing, is there twice or does not belong. Nothing is
-            written then.
+        InputError: names the clip, file or field that is missing, duplicated or superfluous; nothing is written.
     """
     label = _check_fields(submission, description)
     files = _csv_files(_evaluation_rows(table, clips))
@@ -81,13 +83,13 @@ def write_submission(
 
 
 def _check_fields(submission: Mapping[str, object], description: Mapping[str, object]) -> str:
-    wanted = [("submission", submission, SUBMISSION), ("description", description, DESCRIPTION)]
+    required = [("submission", submission, SUBMISSION), ("description", description, DESCRIPTION)]
     authors = submission.get("authors") or []
-    wanted += [(f"submission: author {i + 1}", author, AUTHOR) for i, author in enumerate(authors)]
-    for where, fields, names in wanted:
+    required += [(f"submission: author {i + 1}", author, AUTHOR) for i, author in enumerate(authors)]
+    for where, fields, names in required:
         for name in names:
             if name not in fields or (fields[name] in (None, "", []) and name not in FIELDS_THAT_MAY_BE_NULL):
-                raise InputError(f"{where}: the field {name} is missing or empty; needed: {', '.join(names)}")
+                raise InputError(f"{where}: the field {name} is missing or empty; required: {', '.join(names)}")
     label = str(submission["label"])
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", label):
         raise InputError(
@@ -100,38 +102,38 @@ def _evaluation_rows(table: pd.DataFrame, clips: pd.DataFrame) -> pd.DataFrame:
     """The table's rows of the evaluation set's test clips, checked against the clips table."""
     test = check_table(table)
     rows = test[test["part"] == "eval"]
-    wanted = clips[(clips["split"] == "test") & (part_of(clips["path"], clips["section"]) == "eval")]
-    if wanted.empty:
+    expected = clips[(clips["split"] == "test") & (part_of(clips["path"], clips["section"]) == "eval")]
+    if expected.empty:
         raise InputError("submission: the clips table has no test clips of evaluation sections")
     key = ["machine_type", "clip"]
-    both = rows[key].merge(wanted.rename(columns={"path": "clip"})[key], how="outer", indicator="where")
-    for where, said in (("right_only", "has no score"), ("left_only", "has a score, but is no clip of the submission")):
-        wrong = both[both["where"] == where]
+    both = rows[key].merge(expected.rename(columns={"path": "clip"})[key], how="outer", indicator="side")
+    for side, fault in (("right_only", "has no score"), ("left_only", "has a score, but is not a clip to submit")):
+        wrong = both[both["side"] == side]
         if not wrong.empty:
             row = wrong.iloc[0]
-            raise InputError(f"submission: {row['clip']} ({row['machine_type']}) {said}; {len(wrong)} such clips")
+            raise InputError(f"submission: {row['clip']} ({row['machine_type']}) {fault}; {len(wrong)} such clips")
     if "decision" not in rows or not rows["decision"].isin([0, 1]).all():
         found = "the column is missing"
         if "decision" in rows:
             row = rows[~rows["decision"].isin([0, 1])].iloc[0]
             found = f"{row['decision']} of {row['clip']}"
-        raise InputError(f"submission: decision: {found}; needed: 0 or 1 for each test clip")
+        raise InputError(f"submission: decision: {found}; required: 0 or 1 for each test clip")
     unknown = rows[rows["domain"] == ""]
     if not unknown.empty:
-        raise InputError(f"submission: {unknown.iloc[0]['clip']} has no domain, and the files are named by it")
+        raise InputError(f"submission: {unknown.iloc[0]['clip']} has no domain, which the files are named after")
     return rows
 
 
 def _csv_files(rows: pd.DataFrame) -> dict[str, str]:
-    """Content of the score and decision files by name, rows sorted by clip."""
+    """Contents of the score and decision files by name, with rows sorted by clip."""
     files = {}
     for key, cell in rows.assign(name=rows["clip"].str.rpartition("/")[2]).groupby(
         ["machine_type", "section", "domain"]
     ):
         cell = cell.sort_values("name")
         if cell["name"].duplicated().any():
-            twice = cell[cell["name"].duplicated()].iloc[0]
-            raise InputError(f"submission: two clips of {key[0]} have the name {twice['name']}; names must differ")
+            duplicate = cell[cell["name"].duplicated()].iloc[0]
+            raise InputError(f"submission: two clips of {key[0]} have the name {duplicate['name']}; names must differ")
         for kind, texts in (
             ("anomaly_score", [repr(float(score)) for score in cell["score"]]),
             ("decision_result", [str(int(decision)) for decision in cell["decision"]]),
@@ -154,7 +156,7 @@ def _metadata(
     submission: Mapping[str, object],
     description: Mapping[str, object],
 ) -> str:
-    """The metadata file's text: the given fields, the number of parameters, the development results in percent."""
+    """The text of the metadata file: the given fields, the number of parameters, development results in percent."""
     results = evaluate_scores(table)
     means = summarise(results)
     means = means[(means["part"] == "dev") & (means["mean"] == "harmonic mean")].set_index("machine_type")
@@ -181,9 +183,11 @@ def _metadata(
 
 
 def _replace_folder(folder: Path, files: Mapping[str, str], marker: str) -> None:
-    """Write ``files`` into a new folder and put it in the place of ``folder``; an old submission goes, nothing else."""
+    """Write ``files`` into a new folder that replaces ``folder``, provided that it holds an old submission."""
     if folder.exists() and not (folder / marker).is_file():
-        raise InputError(f"{folder}: exists and holds no {marker}, so it is no earlier submission; remove or rename it")
+        raise InputError(
+            f"{folder}: exists without a {marker}, so it is not an earlier submission; remove or rename it"
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     suffix = uuid.uuid4().hex[:8]
     fresh, old = (folder.with_name(f".{folder.name}.{suffix}.{kind}") for kind in ("new", "old"))
