@@ -1,4 +1,4 @@
-"""The figures of the fine-tuning to the target domain: embeddings and their distances, AUC before and after."""
+"""Figures of fine-tuning for the target domain: embeddings and their distances, AUC before and after."""
 
 from collections.abc import Mapping
 
@@ -13,39 +13,49 @@ from numpy.typing import ArrayLike
 from asd.plots.common import DOMAIN_COLORS
 from asd.training.adaptation import PAIRS
 
-MARKERS = "osD^vPX*<>"  # of sections
+MARKERS = "osD^vPX*<>"  # one per section, by the section's number
 PAIR_COLORS = dict(zip(PAIRS, ("#555555", "#cc79a7"), strict=True))
 
 
 def plane(ax: Axes, points: ArrayLike, section: ArrayLike, domain: str, seen: bool = True, **style: object) -> None:
-    """Draw points (N, 2): the colour tells the domain, the shape the section (N,); hollow ones were not trained on."""
+    """Draw points (N, 2) of one domain, whose colour they have; their shape shows the section.
+
+    Args:
+        ax: where to draw.
+        points: positions, (N, 2).
+        section: each point's section as an index from 0, (N,). It determines the marker, so that a section looks the
+            same in every group and panel.
+        domain: ``source`` or ``target``.
+        seen: whether the points were trained on; the others are hollow.
+        style: further arguments of ``ax.scatter``.
+    """
     points, section = np.asarray(points), np.asarray(section)
     color = DOMAIN_COLORS[domain]
     face, edge = (color, "black") if seen else ("none", color)
-    for i, one in enumerate(np.unique(section)):
-        mine = points[section == one]
-        look = {"s": 28, "linewidth": 0.5 if seen else 1.2} | style
-        ax.scatter(*mine.T, marker=MARKERS[i % len(MARKERS)], facecolor=face, edgecolor=edge, **look)
+    style = {"s": 28, "linewidth": 0.5 if seen else 1.2} | style
+    for index in np.unique(section):
+        marker = MARKERS[index % len(MARKERS)]
+        ax.scatter(*points[section == index].T, marker=marker, facecolor=face, edgecolor=edge, **style)
 
 
 def plane_legend(ax: Axes, unseen: bool) -> None:
-    """Say beside a plane what colours and hollow points mean."""
+    """Add a legend of colours and hollow points beside a plane."""
     looks = {"source": ("source", True), "target": ("target, trained on", True), "unseen": ("target, unseen", False)}
     for name, (label, seen) in looks.items():
         if name != "unseen" or unseen:
             color = DOMAIN_COLORS["source" if name == "source" else "target"]
             face, edge = (color, "black") if seen else ("none", color)
             ax.scatter([], [], facecolor=face, edgecolor=edge, s=40, label=label)
-    ax.legend(title="a shape for each section", loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
+    ax.legend(title="one shape per section", loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
 
 
 def pair_histograms(distances: Mapping[str, Mapping[str, pd.DataFrame]], margin: float) -> Figure:
-    """Draw distances of same- and different-section pairs; the line is the margin.
+    """Draw the distances of pairs of the same and of different sections; the line marks the margin.
 
     Args:
-        distances: rows of the figure by name, each with its panels' tables
-            (:func:`asd.training.adaptation.pair_distances`).
-        margin: CCSA's.
+        distances: for each row of the figure, by name, the tables of its panels
+            (from :func:`asd.training.adaptation.pair_distances`).
+        margin: CCSA's margin.
     """
     rows, columns = len(distances), max(len(tables) for tables in distances.values())
     figure, axes = plt.subplots(rows, columns, figsize=(3.9 * columns + 1.6, 2.6 * rows), sharex=True, squeeze=False)
@@ -68,7 +78,7 @@ def pair_histograms(distances: Mapping[str, Mapping[str, pd.DataFrame]], margin:
 
 
 def training_curves(history: pd.DataFrame) -> Figure:
-    """Draw CCSA's two terms and how hard each part of the loss pulls at the embedding, over the epochs."""
+    """Draw, over the epochs, the cross entropies, CCSA's two terms, and each loss term's gradient at the embedding."""
     figure, axes = plt.subplots(1, 3, figsize=(14, 3.2))
     pulls = [name for name in history if name.startswith("gradient_")]
     panels = {
@@ -77,8 +87,8 @@ def training_curves(history: pd.DataFrame) -> Figure:
         "norm of the gradient at the embedding": pulls,
     }
     for ax, (title, names) in zip(axes, panels.items(), strict=True):
-        there = [name for name in names if name in history]  # without held-out clips there is no validation
-        for name, style in zip(there, ("-", "--", ":", "-."), strict=False):
+        available = [name for name in names if name in history]  # without held-out clips, there is no validation loss
+        for name, style in zip(available, ("-", "--", ":", "-."), strict=False):
             label = name.removeprefix("gradient_").replace("_", " ")
             ax.plot(history["epoch"] + 1, history[name], style, marker=".", label=label)
         ax.set(xlabel="epoch", title=title)
@@ -89,21 +99,21 @@ def training_curves(history: pd.DataFrame) -> Figure:
 
 
 def before_and_after(before: pd.DataFrame, after: pd.DataFrame) -> Figure:
-    """Draw how the AUC of every section has changed, an arrow a section, a panel a domain; grey: guessing."""
+    """Draw the change in AUC with one line per section and one panel per domain; the grey line is guessing."""
     both = before.merge(after, on=["section", "domain"], suffixes=("_before", "_after")).dropna(
         subset=["auc_before", "auc_after"]
     )
     domains = [domain for domain in ("source", "target") if domain in set(both["domain"])]
     figure, axes = plt.subplots(1, len(domains), figsize=(4.5 * len(domains), 3.2), sharey=True, squeeze=False)
     for ax, domain in zip(axes[0], domains, strict=True):
-        some = both[both["domain"] == domain].sort_values("section")
-        x, color = np.arange(len(some)), DOMAIN_COLORS[domain]
-        ax.vlines(x, some["auc_before"], some["auc_after"], color=color, linewidth=2)
-        ax.plot(x, some["auc_before"], "o", color="white", markeredgecolor=color, markersize=8, label="before")
-        ax.plot(x, some["auc_after"], "o", color=color, markersize=8, label="after")
+        cells = both[both["domain"] == domain].sort_values("section")
+        x, color = np.arange(len(cells)), DOMAIN_COLORS[domain]
+        ax.vlines(x, cells["auc_before"], cells["auc_after"], color=color, linewidth=2)
+        ax.plot(x, cells["auc_before"], "o", color="white", markeredgecolor=color, markersize=8, label="before")
+        ax.plot(x, cells["auc_after"], "o", color=color, markersize=8, label="after")
         ax.axhline(0.5, color="grey", linestyle="--", linewidth=1)
-        means = f"{some['auc_before'].mean():.3f} → {some['auc_after'].mean():.3f}"
-        ax.set_xticks(x, some["section"].map("{:02}".format))
-        ax.set(title=f"{domain}: mean {means}", xlabel="section", ylabel="AUC", xlim=(-0.5, len(some) - 0.5))
+        means = f"{cells['auc_before'].mean():.3f} → {cells['auc_after'].mean():.3f}"
+        ax.set_xticks(x, cells["section"].map("{:02}".format))
+        ax.set(title=f"{domain}: mean {means}", xlabel="section", ylabel="AUC", xlim=(-0.5, len(cells) - 0.5))
     axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure

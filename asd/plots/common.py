@@ -1,7 +1,7 @@
-"""The figures' common look, and the ones that several notebooks draw.
+"""The common look of all figures, and the figures that several notebooks draw.
 
-The same colour means the same thing everywhere: blue and orange are source and target; normal is light, anomalous is
-dark. Both pairs differ in lightness too, so that a grey print can be read, and are told apart by the colour-blind.
+The same colour means the same thing everywhere: blue is source and orange is target; normal is light and anomalous is
+dark. Both pairs also differ in lightness, so that they are legible in grey and for the colour-blind.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ LABELS = {0: "normal", 1: "anomalous"}
 
 
 def set_style() -> None:
-    """Make matplotlib and seaborn draw in our look."""
+    """Set the look of all figures in matplotlib and seaborn."""
     sns.set_theme(context="notebook", style="ticks", palette="colorblind", rc={"axes.grid": True, "grid.alpha": 0.3})
     plt.rcParams |= {
         "figure.dpi": 80,
@@ -33,7 +33,11 @@ def set_style() -> None:
 
 
 def label_names(labels: pd.Series) -> pd.Series:
-    """0, 1 and unknown as words, for legends."""
+    """Labels 0, 1 and missing as words, for legends.
+
+    >>> label_names(pd.Series([0, 1, None], dtype="Int64")).tolist()
+    ['normal', 'anomalous', 'unknown']
+    """
     return labels.map(LABELS).astype(object).fillna("unknown")
 
 
@@ -50,16 +54,16 @@ def spectrogram(ax: Axes, frames: ArrayLike, features: FeatureSettings, title: s
 
 
 def mel_axis(ax: Axes, features: FeatureSettings) -> None:
-    """Label a y axis of mel bands with the frequencies of some of them."""
+    """Label the y axis of a picture of mel bands with round frequencies."""
     centres = mel_frequencies(features)
-    wanted = [f for f in (250, 500, 1000, 2000, 4000) if f < features.sample_rate / 2]
-    ax.set_yticks([float(np.interp(f, centres, np.arange(len(centres)) + 0.5)) for f in wanted], wanted)
+    ticks = [f for f in (250, 500, 1000, 2000, 4000) if f < features.sample_rate / 2]
+    ax.set_yticks([float(np.interp(f, centres, np.arange(len(centres)) + 0.5)) for f in ticks], ticks)
     ax.set_ylabel("frequency (Hz)")
     ax.grid(False)
 
 
 def learning_curves(history: pd.DataFrame, groups: Sequence[Sequence[str]]) -> Figure:
-    """Draw a panel for each group of columns of the history (a row an epoch)."""
+    """Draw one panel per group of columns of the history, which has one row per epoch."""
     figure, axes = plt.subplots(1, len(groups), figsize=(5 * len(groups), 3.2), squeeze=False)
     for ax, names in zip(axes[0], groups, strict=True):
         for name, style in zip(names, ("-", "--", ":", "-."), strict=False):
@@ -72,18 +76,18 @@ def learning_curves(history: pd.DataFrame, groups: Sequence[Sequence[str]]) -> F
 
 
 def score_distributions(table: pd.DataFrame) -> Figure:
-    """Draw the scores of the test clips, a panel for each section: domains side by side, a dot a clip."""
+    """Draw the scores of the test clips with one panel per section: domains side by side, one dot per clip."""
     test = table[table["split"] == "test"].assign(label=lambda t: label_names(t["label"]))
     sections = sorted(set(test["section"]))
     columns = min(3, len(sections))
     rows = -(-len(sections) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(4 * columns, 3 * rows), squeeze=False, sharey=True)
     for ax, section in zip(axes.flat, sections, strict=False):
-        some = test[test["section"] == section].replace({"domain": {"": "unknown"}})
-        order = [domain for domain in DOMAIN_COLORS if domain in set(some["domain"])]
-        hues = [name for name in LABEL_COLORS if name in set(some["label"])]
+        section_clips = test[test["section"] == section].replace({"domain": {"": "unknown"}})
+        order = [domain for domain in DOMAIN_COLORS if domain in set(section_clips["domain"])]
+        hues = [name for name in LABEL_COLORS if name in set(section_clips["label"])]
         sns.stripplot(
-            some, x="domain", y="score", hue="label", order=order, hue_order=hues, palette=LABEL_COLORS, ax=ax,
+            section_clips, x="domain", y="score", hue="label", order=order, hue_order=hues, palette=LABEL_COLORS, ax=ax,
             dodge=True, size=4, alpha=0.8, linewidth=0.3, edgecolor="black", legend="full",
         )  # fmt: skip
         ax.set(title=f"section {section:02}", xlabel="", ylabel="anomaly score")
@@ -94,14 +98,14 @@ def score_distributions(table: pd.DataFrame) -> Figure:
 
 
 def auc_bars(results: pd.DataFrame, hue: str = "domain") -> Figure:
-    """Draw the AUC of every section, a bar a ``hue``; the line at 0.5 is guessing."""
-    some = results.dropna(subset=["auc"]).assign(section=lambda t: t["section"].map("{:02}".format))
-    figure, ax = plt.subplots(figsize=(max(5, 1.1 * some["section"].nunique() * some[hue].nunique()), 3))
+    """Draw the AUC of every section, one bar per ``hue``; the line at 0.5 is guessing."""
+    cells = results.dropna(subset=["auc"]).assign(section=lambda t: t["section"].map("{:02}".format))
+    figure, ax = plt.subplots(figsize=(max(5, 1.1 * cells["section"].nunique() * cells[hue].nunique()), 3))
     sns.barplot(
-        some, x="section", y="auc", hue=hue, palette=DOMAIN_COLORS if hue == "domain" else None, ax=ax, errorbar=None
+        cells, x="section", y="auc", hue=hue, palette=DOMAIN_COLORS if hue == "domain" else None, ax=ax, errorbar=None
     )
     ax.axhline(0.5, color="black", linewidth=1, linestyle="--")
     ax.set(ylim=(0, 1), ylabel="AUC")
-    if len(some):
+    if len(cells):
         ax.legend(title="", loc="lower right")
     return figure

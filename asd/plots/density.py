@@ -1,4 +1,4 @@
-"""The figures of the density models: where they put their probability."""
+"""Figures of the density models: where they put their probability."""
 
 from collections.abc import Mapping, Sequence
 
@@ -21,11 +21,11 @@ CURVE = "#31708e"
 
 @torch.no_grad()
 def plane(ax: Axes, density: nn.Module, title: str, reach: float = 3.0, steps: int = 121) -> float:
-    """Draw the density of a model of two numbers, with one condition that is 1; return its integral over the square."""
+    """Draw the density of a model of two numbers, whose single condition is 1; return its integral over the square."""
     t = torch.linspace(-reach, reach, steps)
     grid = torch.cartesian_prod(t, t)
     values = density.log_prob(grid, torch.ones(len(grid), 1)).exp().view(steps, steps)
-    limit = float(values.quantile(0.995))  # a narrow ridge must not darken all the rest
+    limit = float(values.quantile(0.995))  # so that a narrow ridge does not leave everything else pale
     ax.imshow(values.T.numpy(), origin="lower", extent=(-reach, reach, -reach, reach), cmap="Blues", vmin=0, vmax=limit)
     ax.set(title=title, xlabel="$x_1$", ylabel="$x_2$")
     ax.grid(False)
@@ -33,34 +33,35 @@ def plane(ax: Axes, density: nn.Module, title: str, reach: float = 3.0, steps: i
 
 
 def limit_score_axis(ax: Axes, scores: ArrayLike) -> None:
-    """Give the axis of scores a logarithmic end where few high ones would squash all the others."""
-    low, middle, most, high = np.quantile(scores, [0, 0.5, 0.75, 1])
-    if high - middle > 20 * (middle - low):
+    """Make the axis of scores logarithmic if a few high scores would squash all the others."""
+    low, median, upper, high = np.quantile(scores, [0, 0.5, 0.75, 1])
+    if high - median > 20 * (median - low):
         if low > 0:
             ax.set_yscale("log")
         else:
-            ax.set_yscale("symlog", linthresh=max(-low, abs(most)))
+            ax.set_yscale("symlog", linthresh=max(-low, abs(upper)))
         ax.set_ylim(min(low / 1.5, 1.5 * low), 3 * high)
 
 
 def log_prob_histogram(log_prob: Mapping[str, ArrayLike]) -> Figure:
-    """Draw distributions of log p per dimension: ``normal``, ``anomalous``, and others as dashed lines.
+    """Draw distributions of log p per dimension: ``normal`` and ``anomalous`` filled, others as dashed lines.
 
-    The axis leaves room for three times the width of the normal ones; what lies beyond is counted at its left edge.
+    To the left, the axis extends by three times the width of the first distribution; what lies beyond is counted at its
+    left edge.
     """
-    clips = [name for name in log_prob if name in LABEL_COLORS]
-    low, high = np.quantile(log_prob[clips[0]], [0.02, 0.999])
+    labels = [name for name in log_prob if name in LABEL_COLORS]
+    low, high = np.quantile(log_prob[labels[0]], [0.02, 0.999])
     low, high = low - 3 * (high - low), high + 0.2 * (high - low)
     figure, ax = plt.subplots(figsize=(8, 3.5))
     styles = iter(OUTLIER_STYLES)
     for name, values in log_prob.items():
-        tested = name in LABEL_COLORS
+        filled = name in LABEL_COLORS
         sns.histplot(
             x=np.clip(values, low, high), bins=np.linspace(low, high, 60), stat="density", element="step", ax=ax,
-            fill=tested, alpha=0.4 if tested else 1, color=LABEL_COLORS.get(name, OUTLIER_COLOR), linewidth=1.5,
-            linestyle="-" if tested else next(styles), label=name,
+            fill=filled, alpha=0.4 if filled else 1, color=LABEL_COLORS.get(name, OUTLIER_COLOR), linewidth=1.5,
+            linestyle="-" if filled else next(styles), label=name,
         )  # fmt: skip
-    ax.set(xlabel="log p per dimension (what is less likely stands at the left edge)", ylabel="density of windows")
+    ax.set(xlabel="log p per dimension (anything lower is counted at the left edge)", ylabel="density of windows")
     ax.set_xlim(low, high)
     ax.legend(loc="upper left")
     return figure
@@ -69,15 +70,15 @@ def log_prob_histogram(log_prob: Mapping[str, ArrayLike]) -> Figure:
 def improbable(
     clips: Mapping[str, tuple[ArrayLike, ArrayLike, ArrayLike]], features: FeatureSettings, n_frames: int, hop: int
 ) -> Figure:
-    """Draw clips side by side: the log-mels, each bin's −log p, and the score over time. The same scale for all.
+    """Draw clips side by side, on the same scale: their log-mels, each bin's −log p, and the score over time.
 
-    The first clip is the normal one: bins get the brightest colour from twice the most improbable of its own on.
+    The first clip should be the normal one: its bins set the range of colours, which extends to about twice theirs.
 
     Args:
-        clips: title → frames (N, n_mels) in dB, then ``bin_scores`` and ``window_scores`` of
-            :mod:`asd.detection.scoring`.
+        clips: for each title, the frames (N, n_mels) in dB, ``bin_scores`` and ``window_scores`` (see
+            :mod:`asd.detection.scoring`).
         features: how the frames were computed.
-        n_frames, hop: length of a window and the step between two, in frames.
+        n_frames, hop: length of a window and the step between two windows, in frames.
     """
     figure, axes = plt.subplots(3, len(clips), figsize=(6 * len(clips), 8), squeeze=False, sharex="col", sharey="row")
     levels = np.quantile(np.concatenate([np.ravel(frames) for frames, _, _ in clips.values()]), [0.005, 1])
@@ -97,17 +98,17 @@ def improbable(
     return figure
 
 
-def windows(ax: Axes, some: Tensor, features: FeatureSettings, title: str, **limits: float) -> None:
+def windows(ax: Axes, frames: Tensor, features: FeatureSettings, title: str, **limits: float) -> None:
     """Draw windows (B, n_frames, n_mels) in dB side by side."""
-    spectrogram(ax, some.flatten(0, 1).cpu(), features, title, **limits)
-    edges = np.arange(1, len(some)) * some.shape[1] * features.hop_length / features.sample_rate
+    spectrogram(ax, frames.flatten(0, 1).cpu(), features, title, **limits)
+    edges = np.arange(1, len(frames)) * frames.shape[1] * features.hop_length / features.sample_rate
     for edge in edges:
         ax.axvline(edge, color="white", linewidth=1.5)
-    ax.set(xticks=[], xlabel="one window beside the other")
+    ax.set(xticks=[], xlabel="windows side by side")
 
 
 def matrix(ax: Axes, values: Tensor, names: Sequence[str], title: str) -> None:
-    """Draw how strongly each output (row) depends on each input (column): absolute values, zero white."""
+    """Draw how strongly each output (row) depends on each input (column), as absolute values; zero is white."""
     ax.imshow(values.abs(), cmap="Blues", vmin=0)
     ax.set(title=title, xlabel="input", ylabel="output", xticks=range(len(names)), yticks=range(len(names)))
     ax.set_xticklabels(names)
