@@ -569,7 +569,7 @@ def test_killed_while_unpacking_the_next_run_needs_no_file_again(site, get, data
 def test_two_at_once_one_works_and_the_other_says_so(get, data):
     get(["fan"])
     with FileLock(data / ".download/lock"):
-        with pytest.raises(InputError, match="another download is at work"):
+        with pytest.raises(InputError, match="another download is running"):
             get(["ToyCar"])
         assert get(["fan"]) == []  # nothing to do, nobody in the way
 
