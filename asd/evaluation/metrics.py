@@ -34,6 +34,7 @@ from numpy.typing import ArrayLike
 from asd.errors import InputError
 
 MAX_FPR = 0.1
+MIN_PAUC = (1 - MAX_FPR / (2 - MAX_FPR)) / 2  # 0.474: no anomalous clip above the highest 10% of the normal ones
 MIXED = "mixed"
 ALL_MACHINES = "all machine types"
 CELL = ["machine_type", "section", "domain", "part"]
@@ -85,7 +86,8 @@ def weighted_areas(label: np.ndarray, score: np.ndarray, weight: np.ndarray) -> 
     slope = np.divide(height, width[:end], out=np.zeros_like(height), where=width[:end] > 0)
     partial = np.einsum("sr,sr->r", cut, tpr[:end] + slope * cut / 2)
     chance = MAX_FPR**2 / 2
-    return area, (1 + (partial - chance) / (MAX_FPR - chance)) / 2
+    standardised = (1 + (partial - chance) / (MAX_FPR - chance)) / 2
+    return np.clip(area, 0, 1), np.clip(standardised, MIN_PAUC, 1)  # sums of many steps: rounding
 
 
 def _areas(label: ArrayLike, score: ArrayLike) -> tuple[float, float]:
