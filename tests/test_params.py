@@ -170,7 +170,7 @@ def test_architecture_is_taken_in_any_case(name: str):
 
 @pytest.mark.parametrize(("changes", "message"), [
     ({"architecture": "VAE"}, r"architecture: 'VAE' .*'AE', 'MADE' and 'MAF'"),
-    ({"architecture": "AE", "n_gaussians": 2}, "n_gaussians 2: the AE has none"),
+    ({"architecture": "AE", "n_gaussians": 2}, "n_gaussians 2: only MADE and MAF have mixtures"),
     ({"n_gaussians": 0}, "n_gaussians: 0"),
     ({"proxy_outliers": "other_machines"}, "proxy_outliers: 'other_machines' .*'other_sections_and_machines'"),
     ({"margin": -0.5}, "margin: -0.5"),

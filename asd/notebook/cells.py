@@ -1,7 +1,7 @@
-"""What a notebook knows of itself: its parameters, the name of its settings, the command that runs it again.
+"""What a notebook knows about itself: its parameters, the name of its settings, the command that runs it again.
 
-Names and values are taken from the source of its parameter cells: what later cells define, perhaps by the same name, is
-none of their business, and a misspelt name, which papermill would set silently, is found.
+Names and values are taken from the source of its parameter cells. So variables that later cells define under the same
+name do no harm, and a misspelt parameter, which papermill only logs, is found.
 """
 
 import ast
@@ -20,22 +20,25 @@ from asd.errors import InputError
 from asd.notebook.parameters import NOT_TRAINING, FittingParameters, Parameters
 from asd.paths import PROJECT
 
-warnings.filterwarnings("ignore", "IProgress not found")  # of tqdm, which MLflow and librosa import
+warnings.filterwarnings("ignore", "IProgress not found")  # from tqdm, which MLflow and librosa import
 
-COMPUTED = object()  # stands for a value that is no literal
-MARK = "# Parameters"  # papermill puts this above the cell that it injects, and so do our parameter cells
+COMPUTED = object()  # stands for a value that is not a literal
+MARK = "# Parameters"  # the first line of a cell that papermill injects, and of our own parameter cells
 
 
 def validated(model: type[Parameters], namespace: Mapping[str, Any]) -> Any:
     """Validate what the parameter cells of a notebook have set.
 
     Args:
-        model: what is allowed.
-        namespace: the notebook's variables (``globals()``), its history of executed cells (``In``) among them.
+        model: the parameters and what is allowed for each.
+        namespace: the notebook's variables (``globals()``), including its history of executed cells (``In``).
+
+    Returns:
+        An instance of ``model``.
 
     Raises:
-        InputError: an unknown name, a wrong type, an impossible value or combination: it names the parameter, what was
-            given and what is allowed.
+        InputError: an unknown name, a wrong type, an impossible value or combination; the message names the parameter,
+            what was given and what is allowed.
     """
     cells = parameter_cells(namespace)
     given = {name: value for source in cells for name, value in assignments(source).items()}
@@ -45,11 +48,11 @@ def validated(model: type[Parameters], namespace: Mapping[str, Any]) -> Any:
     try:
         return model(**given)
     except ValidationError as error:
-        raise InputError("\n".join(explained(problem, model) for problem in error.errors())) from None
+        raise InputError("\n".join(explanation(problem, model) for problem in error.errors())) from None
 
 
-def explained(problem: dict, model: type[Parameters]) -> str:
-    """One line for one mistake."""
+def explanation(problem: Mapping[str, Any], model: type[Parameters]) -> str:
+    """One line that explains one of pydantic's errors."""
     name = str(problem["loc"][0]) if problem["loc"] else "parameters"
     if problem["type"] == "extra_forbidden":
         return f"{name}: there is no such parameter; allowed: {', '.join(model.model_fields)}"
@@ -57,13 +60,13 @@ def explained(problem: dict, model: type[Parameters]) -> str:
         return f"{name}: is not set; run the cell with the parameters first"
     message = problem["msg"].removeprefix("Value error, ")
     if isinstance(problem["input"], str) and problem["type"] == "bool_type":
-        message += "; allowed: True and False, spelt so (papermill -p takes any other word for a text)"
-    shown = "" if not problem["loc"] else f" {problem['input']!r} is not allowed:"
-    return f"{name}:{shown} {message[0].lower()}{message[1:]}"
+        message += "; allowed: True and False in exactly this spelling (papermill -p takes any other word as a string)"
+    given = "" if not problem["loc"] else f" {problem['input']!r} is not allowed:"
+    return f"{name}:{given} {message[0].lower()}{message[1:]}"
 
 
 def parameter_cells(namespace: Mapping[str, Any]) -> list[str]:
-    """Sources of the parameter cells that were executed last: the notebook's own, then the injected one if any."""
+    """Sources of the parameter cells that were executed last: the notebook's own, then the injected one, if any."""
     cells: list[str] = []
     for source in reversed(namespace.get("In", [])):
         if source.startswith(MARK):
@@ -74,7 +77,14 @@ def parameter_cells(namespace: Mapping[str, Any]) -> list[str]:
 
 
 def assignments(source: str) -> dict[str, Any]:
-    """Names that a cell assigns to, and the values where they are literals, else COMPUTED."""
+    """Names that a cell assigns to, and their values where they are literals, else ``COMPUTED``.
+
+    Example:
+        >>> assignments('machine_type: str = "fan"  # as its folder is named\\nsections: list = [0, 3]')
+        {'machine_type': 'fan', 'sections': [0, 3]}
+        >>> assignments("seed = 40 + len(sections)")["seed"] is COMPUTED
+        True
+    """
     found = {}
     for node in ast.parse(source).body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
@@ -88,7 +98,7 @@ def assignments(source: str) -> dict[str, Any]:
 
 
 def defaults(namespace: Mapping[str, Any]) -> dict[str, Any]:
-    """The notebook's own values, without what papermill has injected."""
+    """The notebook's own parameter values, without what papermill has injected."""
     cells = parameter_cells(namespace)
     return assignments(cells[0]) if cells else {}
 
@@ -105,7 +115,7 @@ def settings_name(parameters: FittingParameters, notebook: str, namespace: Mappi
 
 
 def published_parameters(notebook: str, parameters: Parameters) -> dict[str, Any]:
-    """What the files ``params/dcase2021/<notebook>[.<architecture>][.<machine_type>].yaml`` set together."""
+    """The values that the files ``params/dcase2021/<notebook>[.<architecture>][.<machine_type>].yaml`` set together."""
     merged: dict[str, Any] = {}
     architecture = getattr(parameters, "architecture", "").lower()
     for suffix in dict.fromkeys(["", f".{architecture}" if architecture else ""]):
@@ -117,7 +127,22 @@ def published_parameters(notebook: str, parameters: Parameters) -> dict[str, Any
 
 
 def command(notebook: str, parameters: Parameters, namespace: Mapping[str, Any]) -> str:
-    """The papermill command that runs the notebook with these parameters again."""
+    """The papermill command that runs the notebook with these parameters again.
+
+    Args:
+        notebook: its name, without ``.ipynb``.
+        parameters: its validated parameters.
+        namespace: the notebook's variables (``globals()``); parameters equal to its defaults are omitted.
+
+    Example:
+        >>> class TwoParameters(Parameters):
+        ...     sections: list[int]
+        ...     seed: int
+        >>> p = TwoParameters(machine_type="fan", data_root="", output_root="", sections=[0, 3], seed=1)
+        >>> cell = '# Parameters\\ndata_root: str = ""\\noutput_root: str = ""\\nseed: int = 1'
+        >>> print(command("03_aux", p, {"In": [cell]}))
+        papermill notebooks/03_aux.ipynb out.ipynb -p machine_type fan -y '{"sections": [0, 3]}'
+    """
     own = defaults(namespace)
     words = ["papermill", f"notebooks/{notebook}.ipynb", "out.ipynb", "-p", "machine_type", parameters.machine_type]
     for name, value in parameters.model_dump().items():
@@ -127,13 +152,17 @@ def command(notebook: str, parameters: Parameters, namespace: Mapping[str, Any])
             words += ["-r", name, value]
         elif isinstance(value, int | float):
             words += ["-p", name, str(value)]
-        else:  # -p knows no lists and no null
+        else:  # -p knows neither lists nor null
             words += ["-y", json.dumps({name: value})]
     return shlex.join(words)
 
 
 def status_line() -> Callable[[str], None]:
-    """A line of text that is overwritten: live in JupyterLab, and its last state in a saved notebook."""
+    """A line of text below the cell that each call overwrites; a saved notebook shows its last state.
+
+    Returns:
+        A function that shows the line that it is given.
+    """
     handle = None
 
     def show(line: str) -> None:
@@ -147,7 +176,7 @@ def status_line() -> Callable[[str], None]:
 
 
 def print_header(p: FittingParameters, settings_name: str, notebook: str) -> None:
-    """Say on what the notebook works, and what to use where its defaults are too small."""
+    """Print which data and settings the notebook uses, and which file to use where its defaults are too small."""
     print(
         f"{p.machine_type} in {display_path(p.data)}, settings: {settings_name}; results in {display_path(p.outputs)}"
     )
@@ -157,7 +186,12 @@ def print_header(p: FittingParameters, settings_name: str, notebook: str) -> Non
 
 
 def display_path(path: Path) -> str:
-    """A path as people like to read it: below the working folder or the home folder where it lies there."""
+    """A path as people like to read it: relative to the working folder, its parent or the home folder if it is below.
+
+    Example:
+        >>> display_path(Path.cwd() / "outputs"), display_path(Path.cwd().parent / "audio")
+        ('outputs', '../audio')
+    """
     for base, sign in ((Path.cwd(), "."), (Path.cwd().parent, ".."), (Path.home(), "~")):
         if path.is_relative_to(base):
             return str(Path(sign) / path.relative_to(base))

@@ -1,4 +1,4 @@
-"""What a notebook's parameters name, opened: the clips table and the feature settings."""
+"""From a notebook's parameters to what they name: the clips table and the feature settings."""
 
 import pandas as pd
 
@@ -9,12 +9,12 @@ from asd.notebook.parameters import FeatureParameters, Parameters
 
 
 def feature_settings(p: FeatureParameters) -> FeatureSettings:
-    """The settings that the parameters name."""
+    """The ``FeatureSettings`` that the parameters describe."""
     return FeatureSettings(p.sample_rate, p.n_fft, p.hop_length, p.n_mels, p.consistent_with_librosa)
 
 
 def find_clips(p: Parameters) -> pd.DataFrame:
-    """The clips table of the parameters' data root; the embedded data set is made first where it is not there."""
+    """The clips table of the parameters' data root; the embedded data set is made first if it does not exist."""
     if p.embedded:
         make(p.data)
     return clips_table(p.data)

@@ -1,6 +1,6 @@
-"""What the notebooks may be told: one model of parameters each, strict and without defaults.
+"""The parameters of the notebooks and what is allowed for them: one strict model per notebook, without defaults.
 
-The defaults stand in the notebooks alone, in the cell tagged ``parameters``. Nothing heavy is imported here.
+Only the notebooks hold defaults, in the cell tagged ``parameters``. Nothing heavy is imported here.
 """
 
 import os
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from asd.paths import default_data_root, default_output_root
 
-ARCHITECTURES = ("ae", "made", "maf")  # of asd.models.density, which nothing light imports
+ARCHITECTURES = ("ae", "made", "maf")  # as in asd.models.density, which is too heavy to import here
 NOT_TRAINING = {"machine_type", "data_root", "output_root", "run_name", "device", "retrain"}
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
@@ -22,7 +22,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Parameters(BaseModel):
-    """What all notebooks share."""
+    """The parameters that all notebooks share."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -42,12 +42,12 @@ class Parameters(BaseModel):
 
     @property
     def embedded(self) -> bool:
-        """Whether nothing but the embedded data set was asked for."""
+        """Whether the data root is that of the embedded data set, because no other was given."""
         return not self.data_root and not os.environ.get("ASD_DATA_ROOT")
 
 
 class FeatureParameters(Parameters):
-    """How sound becomes frames."""
+    """How waveforms become log-mel frames."""
 
     sample_rate: Count
     n_fft: Annotated[int, Field(ge=16)]
@@ -63,7 +63,7 @@ class FeatureParameters(Parameters):
 
 
 class FittingParameters(Parameters):
-    """What all trainings share: how a model is fitted."""
+    """How a model is fitted: the parameters that all trainings share."""
 
     run_name: str
     proxy_outlier_lambda: NotNegative
@@ -97,18 +97,18 @@ class FittingParameters(Parameters):
     def _ramp_leads_down(self) -> "FittingParameters":
         if self.min_learning_rate > self.learning_rate:
             raise ValueError(
-                f"min_learning_rate {self.min_learning_rate} is larger than learning_rate {self.learning_rate},"
-                " and it is the final one"
+                f"min_learning_rate {self.min_learning_rate} is larger than learning_rate {self.learning_rate};"
+                " it is what the learning rate falls to"
             )
         return self
 
     def name(self, method: str) -> str:
-        """The run's name: the method's where none is given; a try-out does not take the place of a real run."""
+        """The run's name: the method's if none is given; a debug run does not replace a real one."""
         return self.run_name or (f"{method}-debug" if self.debug else method)
 
     @property
     def schedule(self) -> dict[str, float]:
-        """The arguments of :class:`asd.training.loop.Optimisation`; one epoch to check a set-up with ``debug``."""
+        """The arguments of :class:`asd.training.loop.Optimisation`; with ``debug``, a single epoch."""
         names = ("learning_rate", "min_learning_rate", "rampdown_start", "rampdown_length", "weight_decay")
         return {name: getattr(self, name) for name in names} | {"max_epochs": 1 if self.debug else self.max_epochs}
 
@@ -119,7 +119,7 @@ class FittingParameters(Parameters):
 
 
 class TrainingParameters(FeatureParameters, FittingParameters):
-    """A training from scratch: also from which clips, and in which form."""
+    """A training from scratch: also which clips are used, and in which form."""
 
     sections: list[Annotated[int, Field(ge=0)]]
     validation_fraction: Annotated[float, Field(ge=0, lt=1)]
@@ -127,7 +127,7 @@ class TrainingParameters(FeatureParameters, FittingParameters):
     snippet_hop_size: Positive | None
     reduction: Literal["mean", "max"]
     normalize_waveform: bool
-    least_frames: ClassVar[int] = 1  # of a snippet
+    least_frames: ClassVar[int] = 1  # that a snippet needs
 
     @field_validator("sections")
     @classmethod
@@ -155,11 +155,11 @@ class AuxParameters(TrainingParameters):
     rho_f: Annotated[int, Field(ge=0, le=30)]
     rho_t: Annotated[int, Field(ge=0, le=30)]
     base_channels: Count
-    least_frames: ClassVar[int] = 5  # of fewer frames, or mel bands, the network's strides leave nothing
+    least_frames: ClassVar[int] = 5  # the network's strides leave nothing of fewer frames, or mel bands
 
 
 class CcsaParameters(FittingParameters):
-    """04_ccsa: clips and features are those of the classifier that it starts from."""
+    """04_ccsa; its clips and features are those of the classifier that it starts from."""
 
     run_id: str
     da_task: Literal["ccsa", "none"]
@@ -172,7 +172,7 @@ class CcsaParameters(FittingParameters):
     @classmethod
     def _empty_or_an_id(cls, value: str) -> str:
         if re.fullmatch("([0-9a-f]{32})?", value) is None:
-            raise ValueError("allowed: the 32 hexadecimal digits that 03_aux prints as its last result, or nothing")
+            raise ValueError("allowed: the 32 hexadecimal digits that 03_aux prints at its end, or an empty string")
         return value
 
 
@@ -198,14 +198,12 @@ class DensityParameters(TrainingParameters):
     @model_validator(mode="after")
     def _mixtures_of_densities(self) -> "DensityParameters":
         if self.architecture == "ae" and self.n_gaussians > 1:
-            raise ValueError(
-                f"n_gaussians {self.n_gaussians}: the AE has none; allowed: 1, or architecture MADE or MAF"
-            )
+            raise ValueError(f"n_gaussians {self.n_gaussians}: only MADE and MAF have mixtures; allowed for AE: 1")
         return self
 
     @property
     def sizes(self) -> dict[str, int]:
-        """The architecture's arguments; those left empty are its own defaults."""
+        """The architecture's arguments, without those left empty, for which it has its own defaults."""
         given = {"hidden_size": self.hidden_size, "hidden_dims": self.hidden_dims}
         if self.architecture != "ae":
             given["n_gaussians"] = self.n_gaussians
