@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from asd.models.autoencoder import Autoencoder
-from asd.models.made import MADE, MaskedLinear, soften
+from asd.models.made import MADE, MaskedLinear, soft_clip
 from asd.models.maf import MAF, FlowBatchNorm
 
 MODELS = {
@@ -83,8 +83,8 @@ def test_log_prob_and_gradients_are_finite_where_log_scales_run_away(name: str):
 
 def test_usual_log_scales_are_left_exactly_as_they_are():
     log_std = torch.linspace(-5, 5, 101)
-    assert torch.equal(soften(log_std), log_std)
-    torch.testing.assert_close(soften(torch.tensor([-105.0, 105.0])), torch.tensor([-1.0, 1.0]) * (5 + np.log(101)))
+    assert torch.equal(soft_clip(log_std), log_std)
+    torch.testing.assert_close(soft_clip(torch.tensor([-105.0, 105.0])), torch.tensor([-1.0, 1.0]) * (5 + np.log(101)))
 
 
 @pytest.mark.parametrize("copied", [False, True])

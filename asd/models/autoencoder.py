@@ -1,9 +1,9 @@
 """An autoencoder that squeezes a window of log-mel frames through eight numbers and scores what does not come back.
 
 The baseline of the field (Koizumi et al., *Description and discussion on DCASE 2020 Challenge Task 2*, 2020), here
-with the machine's section as a condition of every layer: one network for all sections of a machine type. Its squared
-error stands where the density models have a log-likelihood: as if every dimension were a Gaussian of variance ½ around
-the reconstruction, without the constant.
+with the section as a condition of every layer: one network for all sections of a machine type. Minus its squared error
+takes the place of the density models' log-likelihood, as if every dimension were a Gaussian of variance ½ around the
+reconstruction, without the constant.
 """
 
 from itertools import pairwise
@@ -16,7 +16,12 @@ BOTTLENECK_SIZE = 8
 
 
 class ConditionalLinear(nn.Module):
-    """A linear layer with a second weight matrix for the condition: W x + b + V c."""
+    """A linear layer with a second weight matrix for the condition: W x + b + V c.
+
+    Args:
+        n_inputs, n_outputs: sizes of x and of the result.
+        n_conditions: size of c.
+    """
 
     def __init__(self, n_inputs: int, n_outputs: int, n_conditions: int):
         super().__init__()
@@ -28,9 +33,9 @@ class ConditionalLinear(nn.Module):
         return self.linear(x) + self.condition(condition)
 
     def normalized(self, x: Tensor, condition: Tensor, norm: nn.BatchNorm1d) -> Tensor:
-        """What ``norm`` in evaluation mode makes of :meth:`forward`: it only scales and shifts, one product does it."""
+        """:meth:`forward` followed by ``norm`` in evaluation mode, which only scales and shifts: one matrix product."""
         mean, var = norm.running_mean, norm.running_var
-        assert mean is not None and var is not None  # a BatchNorm has them unless asked not to
+        assert mean is not None and var is not None  # a BatchNorm has them by default
         scale = norm.weight * (var + norm.eps).rsqrt()
         shift = norm.bias + scale * (self.linear.bias - mean)
         weight, of_condition = (scale.unsqueeze(1) * layer.weight for layer in (self.linear, self.condition))
@@ -46,7 +51,13 @@ class Autoencoder(nn.Module):
         n_inputs: D, numbers in a window (frames × mel bands).
         n_conditions: length of the condition, a one-hot section.
         hidden_size: width of the hidden layers.
-        hidden_dims: how many of them stand before the bottleneck; one more stands behind it.
+        hidden_dims: number of hidden layers before the bottleneck; after it there is one more.
+
+    Example:
+        >>> model = Autoencoder(n_inputs=20, n_conditions=3, hidden_size=16, hidden_dims=1)
+        >>> section = torch.eye(3)  # one window of each of three sections
+        >>> model(torch.randn(3, 20), section).shape, model.log_prob(torch.randn(3, 20), section).shape
+        (torch.Size([3, 20]), torch.Size([3]))
     """
 
     def __init__(self, n_inputs: int, n_conditions: int, hidden_size: int = 128, hidden_dims: int = 4):
@@ -69,7 +80,7 @@ class Autoencoder(nn.Module):
         return self.output(hidden, condition)
 
     def log_prob_per_dimension(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Minus the squared error of each dimension: (B, D). In the precision of ``x``, whatever the autocast."""
+        """Minus the squared error of each dimension, (B, D), in the precision of ``x`` whatever the autocast."""
         return -(x - self(x, condition).to(x.dtype)).square()
 
     def log_prob(self, x: Tensor, condition: Tensor) -> Tensor:

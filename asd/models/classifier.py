@@ -1,4 +1,4 @@
-"""A section classifier as an anomaly detector: a clip that is hard to place among the sections is anomalous."""
+"""A section classifier as an anomaly detector: a clip that is hard to assign to its section is anomalous."""
 
 import torch
 from torch import Tensor, nn
@@ -9,13 +9,19 @@ from asd.models.resnet import ReceptiveFieldResNet
 
 
 class SectionClassifier(nn.Module):
-    """Normalisation and residual network, from log-mel frames to one logit a section.
+    """Normalisation and residual network, from log-mel frames to one logit per section.
 
     Args:
-        n_sections: number of sections; one alone cannot be told apart from anything.
+        n_sections: number of sections, at least two: one alone cannot be told apart from anything.
         n_mels: mel bands of a frame.
         normalize: kind of :class:`asd.models.normalization.Normalization`.
         rho_f, rho_t, base_channels: see :class:`asd.models.resnet.ReceptiveFieldResNet`.
+
+    Example:
+        >>> model = SectionClassifier(n_sections=3, n_mels=16, normalize="none", rho_f=5, rho_t=5, base_channels=2)
+        >>> frames, section = torch.randn(4, 20, 16), torch.tensor([0, 1, 2, 0])
+        >>> model(frames).shape, model.anomaly_score(frames, section).shape
+        (torch.Size([4, 3]), torch.Size([4]))
     """
 
     def __init__(self, n_sections: int, n_mels: int, normalize: str, rho_f: int, rho_t: int, base_channels: int):
@@ -24,7 +30,7 @@ class SectionClassifier(nn.Module):
         self.network = ReceptiveFieldResNet(n_sections, rho_f, rho_t, base_channels)
 
     def embed(self, frames: Tensor) -> Tensor:
-        """Frames (B, T, n_mels) in dB → the un-pooled embedding (B, C, F', T')."""
+        """Frames (B, T, n_mels) in dB → the embedding before pooling, (B, C, F', T')."""
         return self.network.embed(self.normalization(frames).transpose(1, 2).unsqueeze(1))
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -32,10 +38,10 @@ class SectionClassifier(nn.Module):
         return self.network.classify(self.embed(frames))
 
     def anomaly_score(self, frames: Tensor, section: Tensor) -> Tensor:
-        """Log odds against the own section, (B,): logsumexp of the other sections' logits minus the own one's.
+        """Log odds against a snippet's own section, (B,): logsumexp of the other sections' logits minus its own logit.
 
-        A monotone function of one minus the own section's softmax probability that does not saturate where the network
-        is sure, so that confident scores keep their order.
+        A monotone function of one minus the own section's softmax probability, but one that does not saturate where the
+        network is confident, so that such scores keep their order.
 
         Args:
             frames: (B, T, n_mels) in dB.

@@ -12,14 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-FREE_LOG_STD = 5.0  # of the standardised input: from 1/150 to 150 standard deviations
+FREE_LOG_STD = 5.0  # of the standardised input: standard deviations from 1/150 to 150
 
 
-def soften(log_std: Tensor) -> Tensor:
-    """Leave a log standard deviation as it is within ±5, and let it grow only logarithmically beyond.
+def soft_clip(log_std: Tensor) -> Tensor:
+    """Leave a log standard deviation unchanged within ±5 and let it grow only logarithmically beyond.
 
     A standard deviation that runs to zero or infinity is how such a model diverges. A hard bound would stop its
-    gradient for good; this one's slope is continuous and never zero.
+    gradient for good; the slope of this one is continuous and never zero.
+
+    Example:
+        >>> soft_clip(torch.tensor([-3.0, 5.0, 105.0]))
+        tensor([-3.0000,  5.0000,  9.6151])
     """
     inner = log_std.clamp(-FREE_LOG_STD, FREE_LOG_STD)
     excess = log_std - inner
@@ -31,11 +35,17 @@ class MaskedLinear(nn.Linear):
 
     The weights of the other connections are zero from the start and get no gradient, so optimisers (weight decay and
     momentum included) leave them at zero and no forward pass has to mask them again. Weights from a state dict are
-    masked once, on loading. The mask follows from the degrees and is not saved.
+    masked once, when they are loaded. The mask follows from the degrees and is not saved.
 
     Args:
         degrees_in: degrees of the inputs, integers (n_inputs,).
         degrees_out: degrees of the outputs, integers (n_outputs,).
+
+    Example:
+        >>> layer = MaskedLinear(torch.tensor([0, 1, 2]), torch.tensor([0, 1]))
+        >>> (layer.weight != 0).int()
+        tensor([[1, 0, 0],
+                [1, 1, 0]], dtype=torch.int32)
     """
 
     mask: Tensor
@@ -49,12 +59,12 @@ class MaskedLinear(nn.Linear):
 
     @torch.no_grad()
     def cut(self, _: object = None) -> None:
-        """Set the weights of connections that must not be to zero."""
+        """Set the weights of masked connections to zero."""
         self.weight.mul_(self.mask)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, n_inputs) to (B, n_outputs)."""
-        weight = self.weight.view_as(self.weight)  # hooks on the parameter itself would pile up, pass by pass
+        weight = self.weight.view_as(self.weight)  # hooks on the parameter itself would accumulate with every pass
         if weight.requires_grad:
             weight.register_hook(lambda gradient: gradient * self.mask)
         return linear(x, weight, self.bias)
@@ -65,17 +75,24 @@ class MADE(nn.Module):
 
     The defaults have 20 733 184 parameters at D = 640 and 6 sections.
 
-    Input i has degree i, hidden unit j has j mod (D − 1), output i has i − 1. Thus the first number's distribution
-    depends on nothing, not even on the condition. With ``hidden_size`` below D − 1 the inputs from number
-    ``hidden_size`` on have no hidden unit to go to: they are scored but help to predict no other.
+    Input i has degree i, hidden unit j has degree j mod (D − 1), output i has degree i − 1. So the first number's
+    distribution depends on nothing, not even on the condition. With ``hidden_size`` below D − 1, the inputs from number
+    ``hidden_size`` on are connected to no hidden unit: they are scored, but help to predict no other number.
 
     Args:
         n_inputs: D, numbers in a window (frames × mel bands).
         n_conditions: length of the condition, a one-hot section. It enters the first layer, unmasked.
         hidden_size: width of the hidden layers.
-        hidden_dims: how many hidden layers stand behind the first one.
+        hidden_dims: number of hidden layers after the first one.
         n_gaussians: components of the mixture of each number.
         reverse: predict the numbers from the last to the first.
+
+    Example:
+        >>> made = MADE(n_inputs=4, n_conditions=1, hidden_size=16, hidden_dims=1)
+        >>> means = lambda x: made(x.unsqueeze(0), torch.ones(1, 1))[0].flatten()
+        >>> jacobian = torch.autograd.functional.jacobian(means, torch.randn(4))
+        >>> bool((jacobian.triu() == 0).all())  # each mean depends only on the numbers before it
+        True
     """
 
     def __init__(
@@ -93,7 +110,7 @@ class MADE(nn.Module):
         self.order = list(reversed(range(n_inputs))) if reverse else list(range(n_inputs))
         degrees = order.flip(0) if reverse else order
         hidden = torch.arange(hidden_size) % max(n_inputs - 1, 1)
-        # One Gaussian needs no weight. Else the output reshapes to (n_gaussians, 3, D).
+        # a single Gaussian needs no weight; a mixture's output is reshaped to (n_gaussians, 3, D)
         n_outputs = 2 if n_gaussians == 1 else 3 * n_gaussians
         self.input = MaskedLinear(degrees, hidden)
         self.condition = nn.Linear(n_conditions, hidden_size, bias=False)
@@ -103,14 +120,15 @@ class MADE(nn.Module):
     def forward(self, x: Tensor, condition: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Distribution of each number of x (B, D), given those before it and the condition (B, n_conditions).
 
-        Returns mean, log standard deviation and log weight of each component, (B, n_gaussians, D) each, in the
-        precision of ``x`` whatever the autocast.
+        Returns:
+            Mean, log standard deviation and log weight of each component, (B, n_gaussians, D) each, in the precision of
+            ``x`` whatever the autocast.
         """
         hidden = torch.relu(self.input(x) + self.condition(condition))
         for layer in self.hidden:
             hidden = torch.relu(layer(hidden))
         output = self.output(hidden).to(x.dtype).unflatten(1, (self.n_gaussians, -1, self.n_inputs))
-        mean, log_std = output[:, :, 0], soften(output[:, :, 1])
+        mean, log_std = output[:, :, 0], soft_clip(output[:, :, 1])
         log_weight = torch.zeros_like(mean) if self.n_gaussians == 1 else output[:, :, 2].log_softmax(dim=1)
         return mean, log_std, log_weight
 
@@ -128,7 +146,7 @@ class MADE(nn.Module):
         """The model as a flow: u = (x − mean) / std, (B, D), and log ∂uᵢ/∂xᵢ, (B, D).
 
         Raises:
-            ValueError: with more than one Gaussian, whose sum has no such simple map to noise.
+            ValueError: the model has more than one Gaussian; a mixture has no such simple map to noise.
         """
         mean, log_std = self._affine(x, condition)
         return (x - mean) * torch.exp(-log_std), -log_std
@@ -138,7 +156,7 @@ class MADE(nn.Module):
         """The x (B, D) that :meth:`transform` maps to u (B, D), one number after the other: D forward passes.
 
         Raises:
-            ValueError: with more than one Gaussian.
+            ValueError: the model has more than one Gaussian.
         """
         x = torch.zeros_like(u)
         for i in self.order:
@@ -159,6 +177,6 @@ class MADE(nn.Module):
 
     def _affine(self, x: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         if self.n_gaussians > 1:
-            raise ValueError(f"only a MADE with n_gaussians 1 is an invertible map; this one has {self.n_gaussians}")
+            raise ValueError(f"only a MADE with n_gaussians 1 is an invertible map; here it is {self.n_gaussians}")
         mean, log_std, _ = self(x, condition)
         return mean.squeeze(1), log_std.squeeze(1)

@@ -1,9 +1,9 @@
 """MAF: a normalizing flow of several MADEs.
 
-One MADE with a Gaussian per number is also an invertible map of the window to standard normal noise. A masked
+A MADE with one Gaussian per number is also an invertible map of the window to standard normal noise. A masked
 autoregressive flow (Papamakarios et al., *Masked autoregressive flow for density estimation*, NeurIPS 2017) stacks
-several, each in the reverse order of the one before, so that what one cannot describe the next one may. Between them
-stands an invertible BatchNorm (section 3.4 there).
+several of them, each in the reverse order of the one before, so that the next may describe what this one cannot. An
+invertible BatchNorm follows each (section 3.4 of the paper).
 """
 
 import math
@@ -21,8 +21,7 @@ EPSILON = 1e-5
 class FlowBatchNorm(nn.Module):
     """BatchNorm as an invertible map: y = exp(log_gamma) · (x − mean) / sqrt(variance + 1e-5) + beta.
 
-    With the batch's mean and unbiased variance in training, with their running averages in evaluation and in the
-    inverse.
+    Training uses the batch's mean and unbiased variance, evaluation and the inverse use their running averages.
     """
 
     running_mean: Tensor
@@ -39,12 +38,12 @@ class FlowBatchNorm(nn.Module):
         """Map x (B, D) to y (B, D), and log ∂yᵢ/∂xᵢ, the same for all rows: (D,).
 
         Raises:
-            ValueError: in training, for a batch of one window, which has no variance.
+            ValueError: in training, the batch is a single window, which has no variance.
         """
         mean, var = self.running_mean, self.running_var
         if self.training:
             if len(x) < 2:
-                raise ValueError("BatchNorm needs batches of at least 2 windows in training; this one has 1")
+                raise ValueError("BatchNorm needs batches of at least 2 windows in training, got 1")
             mean, var = x.mean(dim=0), x.var(dim=0)
             with torch.no_grad():
                 self.running_mean.lerp_(mean, MOMENTUM)
@@ -68,8 +67,16 @@ class MAF(nn.Module):
         n_conditions: length of the condition, a one-hot section. It enters every MADE.
         hidden_size: width of the MADEs' hidden layers.
         hidden_dims: number of MADEs.
-        n_gaussians: above 1, a MADE with mixtures of that many Gaussians stands at the end in place of the standard
-            normal distribution.
+        n_gaussians: above 1, a MADE with mixtures of that many Gaussians replaces the standard normal distribution at
+            the end.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> maf = MAF(n_inputs=4, n_conditions=1, hidden_size=16, hidden_dims=2).eval()
+        >>> x, condition = torch.randn(3, 4), torch.ones(3, 1)
+        >>> noise, _ = maf.transform(x, condition)
+        >>> torch.allclose(maf.inverse(noise, condition), x, atol=1e-3)
+        True
     """
 
     def __init__(
@@ -94,7 +101,9 @@ class MAF(nn.Module):
     def transform(self, x: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """Map windows x (B, D) of the sections condition (B, n_conditions) to noise u (B, D).
 
-        Returns u and, number by number, the log-scales met on the way, whose sum is log |det ∂u/∂x|: (B, D).
+        Returns:
+            u, and number by number the sum of the log-scales on the way, (B, D); summed over the numbers, these are
+            log |det ∂u/∂x|.
         """
         log_scale = torch.zeros_like(x)
         for made, norm in self._steps():
@@ -111,10 +120,10 @@ class MAF(nn.Module):
         return u
 
     def log_prob_per_dimension(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Each number's share in the log-density: that of its noise, plus its log-scales on the way: (B, D).
+        """Each number's share in the log-density: that of its noise, plus its log-scales on the way, (B, D).
 
-        The shares sum to :meth:`log_prob`, but with more than one MADE they are no conditional densities: a number's
-        noise depends on those before and behind it.
+        The shares sum to :meth:`log_prob`, but with more than one MADE they are not conditional densities: a number's
+        noise depends on the numbers before and after it.
         """
         u, log_scale = self.transform(x, condition)
         if self.base is None:

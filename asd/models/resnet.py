@@ -1,9 +1,9 @@
 """The receptive-field-regularised residual network that tells the sections of a machine type apart.
 
-A ResNet on a spectrogram soon sees all of it at once and learns what it should not: single clips. Shrinking kernels to
-1×1 from a chosen depth on keeps the receptive field small, which Koutini et al. (*Receptive-field-regularized CNN
-variants for acoustic scene classification*, DCASE 2019) found to generalise better. ``rho`` sets the depth, for
-frequency and time apart.
+After a few layers, a ResNet on a spectrogram sees all of it at once and learns what it should not: single clips.
+Kernels of 1×1 from a chosen depth on keep the receptive field small, which Koutini et al. (*Receptive-field-regularized
+CNN variants for acoustic scene classification*, DCASE 2019) found to generalise better. ``rho`` sets that depth,
+separately for frequency and time.
 """
 
 import torch
@@ -13,7 +13,11 @@ from torch import Tensor, nn
 def kernel_sizes(rho: int) -> list[tuple[int, int]]:
     """Kernel sizes along one axis, (first, second) convolution of each of the twelve residual blocks.
 
-    Behind the first block, whose kernels are 3 and 1, the first ``rho`` convolutions are 3 wide and the others 1.
+    After the first block, whose kernels are 3 and 1, the first ``rho`` convolutions have size 3 and the others size 1.
+
+    Example:
+        >>> kernel_sizes(3)[:4]
+        [(3, 1), (3, 3), (3, 1), (1, 1)]
     """
     rest = [3 if i < rho else 1 for i in range(22)]
     return [(3, 1), *zip(rest[::2], rest[1::2], strict=True)]
@@ -49,12 +53,18 @@ class ResidualBlock(nn.Module):
 
 
 class ReceptiveFieldResNet(nn.Module):
-    """Twelve residual blocks in three stages, then a 1×1 convolution to the classes and the mean over the picture.
+    """Twelve residual blocks in three stages, then a 1×1 convolution to the classes and the mean over both axes.
 
     Args:
         n_classes: number of sections.
         rho_f, rho_t: size of the receptive field along frequency and time (:func:`kernel_sizes`).
         base_channels: channels of the first stage; the next ones have 2× and 4× as many.
+
+    Example:
+        >>> network = ReceptiveFieldResNet(n_classes=3, rho_f=5, rho_t=5, base_channels=2)
+        >>> log_mels = torch.randn(1, 1, 16, 20)  # one clip, one channel, 16 mel bands, 20 frames
+        >>> network.embed(log_mels).shape, network(log_mels).shape
+        (torch.Size([1, 8, 3, 4]), torch.Size([1, 3]))
     """
 
     def __init__(self, n_classes: int, rho_f: int = 12, rho_t: int = 12, base_channels: int = 128):
@@ -74,7 +84,7 @@ class ReceptiveFieldResNet(nn.Module):
         self.output = nn.Sequential(convolution(channels, n_classes, (1, 1)), nn.BatchNorm2d(n_classes))
 
     def embed(self, x: Tensor) -> Tensor:
-        """Log-mels (B, 1, F, T) → the last stage's output, un-pooled: (B, 4·base_channels, F', T')."""
+        """Log-mels (B, 1, F, T) → the last stage's output before pooling: (B, 4·base_channels, F', T')."""
         return self.blocks(self.input(x))
 
     def classify(self, embedding: Tensor) -> Tensor:
