@@ -1,4 +1,4 @@
-"""What fine-tuning to the target domain is made of and looked at with: its loss's terms, its clips, the embeddings."""
+"""Fine-tuning to the target domain: the terms of its loss, the clips that it draws, and embeddings to look at."""
 
 import pandas as pd
 import torch
@@ -12,18 +12,24 @@ from asd.training.ccsa import ccsa, mean_squared_differences
 from asd.training.data import TrainingData
 from asd.training.losses import classification, uniform_cross_entropy
 
-PER_SECTION = 16  # clips whose embeddings are looked at
+PER_SECTION = 16  # clips of each section whose embeddings are looked at
 AT_ONCE = 16  # clips that are embedded together
 PAIRS = ("same section", "different sections")
 
 
 def adaptation_terms(model: SectionClassifier, batch: SectionBatch, margin: float) -> tuple[dict[str, Tensor], Tensor]:
-    """All that the loss may be composed of, unweighted, in one forward pass; and the embedding, (B, C, F', T').
+    """All terms that the loss may be composed of, unweighted, and the embedding, in one forward pass.
+
+    Args:
+        model: the classifier.
+        batch: source and target clips, and proxy outliers or none.
+        margin: of :func:`asd.training.ccsa.ccsa`.
 
     Returns:
-        ``source``, ``target``: cross entropy of the source and target clips; ``semantic``, ``contrastive``: see
-        :func:`asd.training.ccsa.ccsa`, in float32 whatever the autocast; ``outliers``: cross entropy to the uniform
-        distribution of the proxy outliers, where the batch has some. Then the embedding of all of the batch.
+        The terms, scalars: ``source`` and ``target``, cross entropy of the source and target clips; ``semantic`` and
+        ``contrastive``, see :func:`asd.training.ccsa.ccsa`, in float32 whatever the autocast; ``outliers``, cross
+        entropy of the proxy outliers with the uniform distribution, if the batch has any. And the embedding of the
+        whole batch, (B, C, F', T').
     """
     embedding = model.embed(batch.frames)
     logits = model.network.classify(embedding)
@@ -43,7 +49,7 @@ def adaptation_terms(model: SectionClassifier, batch: SectionBatch, margin: floa
 
 
 def gradient_norms(parts: dict[str, Tensor], embedding: Tensor) -> dict[str, Tensor]:
-    """How hard each part of the loss pulls at the embedding: the norm of its gradient there, as ``gradient_<name>``."""
+    """How strongly each part of the loss pulls at the embedding: the norm of its gradient, as ``gradient_<name>``."""
     norms = {}
     for name, part in parts.items():
         (gradient,) = torch.autograd.grad(part, embedding, retain_graph=True)
@@ -56,9 +62,9 @@ def adaptation_clips(data: TrainingData, kind: str, seed: int) -> LabelledFrames
 
     Args:
         data: what the training draws from.
-        kind: ``target``: the target train clips; ``source``: for a control, as many source train clips of each section
-            in their place.
-        seed: chooses the latter.
+        kind: ``target``: the target train clips; ``source``, as a control: as many source train clips of each section
+            instead.
+        seed: determines the choice of these.
 
     Raises:
         InputError: the machine type has no target train clips.
@@ -67,47 +73,59 @@ def adaptation_clips(data: TrainingData, kind: str, seed: int) -> LabelledFrames
     target = train[train["domain"] == "target"]
     if target.empty:
         raise InputError(
-            f"machine_type: {data.shard.machine_type} has no target train clips in sections {data.sections}, and"
-            " domain adaptation needs some; what 03_aux can do is all there is"
+            f"machine_type: {data.shard.machine_type} has no target train clips in sections {data.sections}, which"
+            " domain adaptation needs; the classifier of 03_aux is the best that can be had here"
         )
     if kind == "target":
         return data.target
     chosen = []
-    for section, clips in target.groupby("section"):
+    for section, section_clips in target.groupby("section"):
         source = train[(train["domain"] != "target") & (train["section"] == section)]
         order = torch.randperm(len(source), generator=seeded(seed, "in the target clips' place", section))
-        chosen.append(source.iloc[order[: len(clips)].numpy()])
+        chosen.append(source.iloc[order[: len(section_clips)].numpy()])
     return data.labelled(pd.concat(chosen))
 
 
 @torch.no_grad()
-def embeddings(model: SectionClassifier, clips: LabelledFrames, n_frames: int, pooled: bool) -> tuple[Tensor, Tensor]:
-    """Embeddings of the beginnings of some clips of each section, at most PER_SECTION, and the index of their section.
+def embeddings(
+    model: SectionClassifier, labelled: LabelledFrames, n_frames: int, pooled: bool
+) -> tuple[Tensor, Tensor]:
+    """Embed the first ``n_frames`` frames of at most ``PER_SECTION`` clips of each section.
 
     Args:
         model: in evaluation mode.
-        clips: frames and section indices.
-        n_frames: length of the beginning.
-        pooled: take the mean over the picture, (N, C), else leave it, (N, C, F', T').
+        labelled: the clips.
+        n_frames: how much of each clip is embedded.
+        pooled: whether to average the embedding over frequency and time.
+
+    Returns:
+        The embeddings, (N, C) if pooled, else (N, C, F', T'), and the index of each clip's section, (N,).
     """
-    frames, section = clips.frames, clips.section
+    frames, section = labelled.frames, labelled.section
     rows = torch.cat([(section == s).nonzero().flatten()[:PER_SECTION] for s in section.unique()])
-    found = []
-    for some in rows.split(AT_ONCE):
-        embedding = model.embed(frames.crop(some, torch.zeros_like(some), n_frames)).float()
-        found.append(embedding.mean(dim=(2, 3)) if pooled else embedding)
-    return torch.cat(found), section[rows]
+    chunks = []
+    for chunk in rows.split(AT_ONCE):
+        embedding = model.embed(frames.crop(chunk, torch.zeros_like(chunk), n_frames)).float()
+        chunks.append(embedding.mean(dim=(2, 3)) if pooled else embedding)
+    return torch.cat(chunks), section[rows]
 
 
 def pair_distances(
     model: SectionClassifier, source: LabelledFrames, target: LabelledFrames, n_frames: int
 ) -> pd.DataFrame:
-    """The distances that CCSA works on, in the model as it is: a row a pair of a source and a target clip.
+    """The distances that CCSA works on, as they are in ``model``.
+
+    Args:
+        model: in evaluation mode.
+        source, target: the clips.
+        n_frames: how much of each clip is embedded.
 
     Returns:
-        ``distance``: root mean square difference of the embeddings; ``pair``: "same section" or "different sections".
+        One row per pair of a source and a target clip: ``distance``, the root mean square difference of their
+        embeddings, and ``pair``, "same section" or "different sections".
     """
-    (a, of_a), (b, of_b) = (embeddings(model, clips, n_frames, pooled=False) for clips in (source, target))
-    distance = mean_squared_differences(a, b).sqrt().flatten().tolist()
-    same = (of_a.unsqueeze(1) == of_b).flatten().tolist()
-    return pd.DataFrame({"distance": distance, "pair": [PAIRS[int(not one)] for one in same]})
+    source_embedding, source_section = embeddings(model, source, n_frames, pooled=False)
+    target_embedding, target_section = embeddings(model, target, n_frames, pooled=False)
+    distance = mean_squared_differences(source_embedding, target_embedding).sqrt().flatten().tolist()
+    is_same = (source_section.unsqueeze(1) == target_section).flatten().tolist()
+    return pd.DataFrame({"distance": distance, "pair": [PAIRS[0] if same else PAIRS[1] for same in is_same]})

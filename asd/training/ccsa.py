@@ -1,8 +1,8 @@
 """CCSA: classification and contrastive semantic alignment of the source and the target domain.
 
 Motiian et al., *Unified deep supervised domain adaptation and generalization*, ICCV 2017: with few target samples, do
-not match the domains' distributions but pairs of samples. A source and a target clip of the same section shall have
-close embeddings, those of different sections shall be a margin apart.
+not match the domains' distributions but pairs of samples. A source and a target clip of the same section should have
+close embeddings, those of different sections should be at least a margin apart.
 """
 
 from collections.abc import Iterator
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-ROUNDING = 1e-14  # of |a|² + |b|²: what is left of equal embeddings in float64
-CLOSE = 1e-4  # of |a|² + |b|²: where pairs are closer, float32 would lose too much of their gradient
+ROUNDING = 1e-14  # of |a|² + |b|²: the difference that rounding in float64 leaves between equal embeddings
+CLOSE = 1e-4  # of |a|² + |b|²: for closer pairs, float32 would lose too much of the gradient
 
 
 def ccsa(
@@ -21,19 +21,30 @@ def ccsa(
 ) -> tuple[Tensor, Tensor]:
     """The semantic and the contrastive term, S and C, of embeddings; the loss is ½ S + ½ C.
 
-    With d the root mean square difference of two embeddings, over all pairs of a source and a target clip:
+    With d the root mean square difference of two embeddings, and sums over all pairs of a source and a target clip,
     S = Σ d² of the same section / (Bs · Bt), C = Σ max(0, margin − d)² of different sections / (Bs · Bt).
-    A term without any pair is 0. Gradients are finite everywhere; at d = 0, where the push has no direction, it is 0.
+    A term without any pair is 0. Gradients are finite everywhere; at d = 0, where there is no direction to push apart,
+    they are 0.
 
     Args:
-        source, target: embeddings (Bs, …) and (Bt, …) of any, but equal, further shape. Give float32: what a half
-            precision embedding has lost, no loss can bring back.
+        source, target: embeddings (Bs, …) and (Bt, …) of the same further shape. They should be float32: no loss can
+            restore what half precision has lost.
         source_section, target_section: sections, (Bs,) and (Bt,).
-        margin: distance from which on different sections are left alone.
+        margin: distance from which on clips of different sections are left alone.
+
+    Returns:
+        S and C, scalars.
+
+    Example:
+        One source clip at 0; a target clip of its section at 0.3, one of another section at 0.4:
+
+        >>> source, target = torch.tensor([[0.0]]), torch.tensor([[0.3], [0.4]])
+        >>> ccsa(source, target, torch.tensor([0]), torch.tensor([0, 1]), margin=1.0)  # 0.3² / 2, (1 − 0.4)² / 2
+        (tensor(0.0450), tensor(0.1800))
     """
     squared = mean_squared_differences(source, target)
     apart = squared > 0
-    distance = torch.where(apart, squared, 1).sqrt() * apart  # the root's slope at 0 is infinite: keep it out
+    distance = torch.where(apart, squared, 1).sqrt() * apart  # without the infinite slope of the root at 0
     same = source_section.unsqueeze(1) == target_section
     semantic = torch.where(same, squared, 0).mean()
     contrastive = torch.where(same, 0, torch.relu(margin - distance).square()).mean()
@@ -43,10 +54,15 @@ def ccsa(
 def mean_squared_differences(source: Tensor, target: Tensor) -> Tensor:
     """Mean squared difference of each source and each target embedding, (Bs, …) and (Bt, …): (Bs, Bt).
 
-    From matrix products, |a − b|² = |a|² + |b|² − 2ab, in a small part of the time and memory that all the differences
-    would take. The subtraction cancels most digits where embeddings are close, so it is done in float64, a block of
-    columns at a time: there is never a copy of the embeddings in float64. So are the gradients, where there are close
-    pairs. The result is float32, or float64 for such embeddings.
+    Computed from matrix products, |a − b|² = |a|² + |b|² − 2ab, in a fraction of the time and memory that all
+    differences would take. Where embeddings are close, the subtraction cancels most digits. So it is done in float64, a
+    block of columns at a time, so that there is never a float64 copy of the embeddings; if any pair is close, so are
+    the gradients. The result is float32, or float64 for float64 embeddings.
+
+    Example:
+        >>> mean_squared_differences(torch.tensor([[0.0, 0.0], [1.0, 2.0]]), torch.tensor([[1.0, 0.0]]))
+        tensor([[0.5000],
+                [2.0000]])
     """
     return _MeanSquaredDifferences.apply(source.flatten(1), target.flatten(1))
 
@@ -81,7 +97,7 @@ class _MeanSquaredDifferences(torch.autograd.Function):
 
 
 def _blocks(source: Tensor, target: Tensor, precision: torch.dtype) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Blocks of columns in the given precision: on a CPU so narrow that they stay in the cache, else few wide ones."""
+    """Blocks of columns in the given precision: on a CPU narrow enough for the cache, elsewhere few wide ones."""
     width = 2**13 if source.device.type == "cpu" else 2**18
     for start in range(0, source.shape[1], width):
         columns = slice(start, start + width)

@@ -1,4 +1,4 @@
-"""How well a classifier does on the held-out clips, after every epoch."""
+"""How well a classifier does on the held-out clips, measured after every epoch."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from asd.training.losses import classification
 
 
 def validate_sections(model: SectionClassifier, data: TrainingData) -> dict[str, float]:
-    """Mean cross entropy and accuracy of the held-out source clips' sections; nothing where none are held out."""
+    """Mean cross entropy and accuracy on the sections of the held-out clips; empty where none are held out."""
     losses, correct = [], []
     for frames, section in data.held_out_batches():
         logits = model(frames)
