@@ -1,7 +1,7 @@
-"""An epoch's batches: which clips, which crops of them, and what they are to be taken for.
+"""An epoch's batches: which clips, which crops of them, and what they are to be classified as.
 
 All draws of an epoch come from generators that are seeded with the run's seed and the epoch's number alone. So an epoch
-is the same whether the run came to it in one go or was resumed there.
+is the same whether the run reached it without interruption or was resumed there.
 """
 
 import hashlib
@@ -21,18 +21,36 @@ PROXY_OUTLIERS = "proxy outliers"  # names their stream of random numbers
 
 
 def seeded(*identity: object) -> torch.Generator:
-    """A generator of its own for everything that is drawn under this name."""
+    """A random generator of its own for everything that is drawn under this identity.
+
+    Example:
+        >>> first, again = (torch.randperm(5, generator=seeded(0, "target")).tolist() for _ in range(2))
+        >>> first == again
+        True
+    """
     digest = hashlib.sha256(repr(identity).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
 def shuffled(n: int, batch_size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """All numbers below ``n`` in random order, in batches of nearly equal size, at most ``batch_size``."""
+    """All numbers below ``n`` in random order, in batches of nearly equal size, at most ``batch_size``.
+
+    Example:
+        >>> [len(batch) for batch in shuffled(10, 4, seeded(0))]
+        [4, 3, 3]
+    """
     return torch.randperm(n, generator=generator).tensor_split(math.ceil(n / batch_size))
 
 
 def cycled(n: int, position: int, count: int, *identity: object) -> Tensor:
-    """``count`` items, from ``position`` on, of an endless sequence of shuffles of all numbers below ``n``."""
+    """``count`` items, starting at ``position``, of an endless sequence of shuffles of all numbers below ``n``.
+
+    Example:
+        >>> sorted(cycled(3, 0, 6, "target").tolist())  # every number comes once before one is repeated
+        [0, 0, 1, 1, 2, 2]
+        >>> torch.equal(cycled(3, 4, 2, "target"), cycled(3, 0, 6, "target")[4:])
+        True
+    """
     first, last = position // n, (position + count - 1) // n
     rounds = [torch.randperm(n, generator=seeded(*identity, i)) for i in range(first, last + 1)]
     return torch.cat(rounds)[position - first * n :][:count]
@@ -40,12 +58,12 @@ def cycled(n: int, position: int, count: int, *identity: object) -> Tensor:
 
 @dataclass(frozen=True)
 class SectionBatch:
-    """Snippets to classify: those of source clips, then those of target clips (none in 03), then proxy outliers.
+    """Snippets to classify: those of source clips, then those of target clips (04 only), then proxy outliers.
 
     Attributes:
         frames: (n_source + n_target + n_outliers, n_frames, n_mels) in dB.
         section: (n_source + n_target, n_sections): probability of each section, rows sum to 1.
-        n_source: how many rows are source clips.
+        n_source: number of rows from source clips.
     """
 
     frames: Tensor
@@ -68,36 +86,36 @@ def section_batches(
     """One pass over the source clips, each with as many target clips and proxy outliers, in random crops.
 
     Args:
-        source, target: clips with their sections. The target clips are few and repeated.
+        source, target: clips with their sections. The few target clips are repeated as often as needed.
         n_sections: number of classes.
         n_frames: length of a crop.
-        batch_size: source clips a batch; the last ones of an epoch are shared out evenly.
+        batch_size: source clips per batch at most; all batches of an epoch are nearly equal in size.
         seed, epoch: what the draws depend on.
         outliers: clips of other machine types.
         pairwise_mixing: mix every source clip with another one.
     """
-    clips, section = source.frames, source.section
+    n, device = len(source), source.frames.device
     generator = seeded(seed, epoch)
-    seen = 0
-    for clip in shuffled(len(clips), batch_size, generator):
-        frames = [clips.random_crop(clip, n_frames, generator)]
-        wanted = [one_hot(section[clip], n_sections).float()]
+    n_drawn = 0
+    for clip in shuffled(n, batch_size, generator):
+        snippets = [source.frames.random_crop(clip, n_frames, generator)]
+        sections = [one_hot(source.section[clip], n_sections).float()]
         if pairwise_mixing:
-            other = (clip + torch.randint(1, max(2, len(clips)), clip.shape, generator=generator)) % len(clips)
+            other = (clip + torch.randint(1, max(2, n), clip.shape, generator=generator)) % n
             share = torch.rand(len(clip), generator=generator)
-            second = clips.random_crop(other, n_frames, generator)
-            frames = [mix(frames[0], second, share.to(second.device, non_blocking=True))]
-            wanted = [mixed_target(section[clip], section[other], share, n_sections)]
-        position = epoch * len(clips) + seen
+            second = source.frames.random_crop(other, n_frames, generator)
+            snippets = [mix(snippets[0], second, share.to(second.device, non_blocking=True))]
+            sections = [mixed_target(source.section[clip], source.section[other], share, n_sections)]
+        position = epoch * n + n_drawn
         if target is not None:
             chosen = cycled(len(target), position, len(clip), seed, "target")
-            frames.append(target.frames.random_crop(chosen, n_frames, generator))
-            wanted.append(one_hot(target.section[chosen], n_sections).float())
+            snippets.append(target.frames.random_crop(chosen, n_frames, generator))
+            sections.append(one_hot(target.section[chosen], n_sections).float())
         if outliers is not None:
             chosen = cycled(len(outliers), position, len(clip), seed, PROXY_OUTLIERS)
-            frames.append(outliers.random_crop(chosen, n_frames, generator))
-        seen += len(clip)
-        yield SectionBatch(torch.cat(frames), torch.cat(wanted).to(clips.device, non_blocking=True), len(clip))
+            snippets.append(outliers.random_crop(chosen, n_frames, generator))
+        n_drawn += len(clip)
+        yield SectionBatch(torch.cat(snippets), torch.cat(sections).to(device, non_blocking=True), len(clip))
 
 
 def mix(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
@@ -106,6 +124,13 @@ def mix(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
     Args:
         first, second: (B, frames, n_mels) in dB.
         share: (B,) between 0 and 1.
+
+    Returns:
+        (B, frames, n_mels) in dB.
+
+    Example:
+        >>> mix(torch.tensor([[[0.0]]]), torch.tensor([[[0.0]]]), torch.tensor([0.5]))  # ¼ + ¼ of the power
+        tensor([[[-3.0103]]])
     """
     share = share[:, None, None]
     power = share.square() * 10 ** (first / 10) + (1 - share).square() * 10 ** (second / 10)
@@ -118,8 +143,8 @@ class WindowBatch:
 
     Attributes:
         frames: (B, n_frames, n_mels) in dB.
-        section: (B,) index of the section that the window is said to be of: for an outlier a wrong one.
-        n_inliers: how many rows are inliers.
+        section: (B,) index of the section that the window is claimed to be of: for an outlier a wrong one.
+        n_inliers: number of rows that are inliers.
     """
 
     frames: Tensor
@@ -128,7 +153,7 @@ class WindowBatch:
 
 
 def window_batches(
-    inlier_clips: LabelledFrames,
+    source: LabelledFrames,
     n_sections: int,
     n_frames: int,
     batch_size: int,
@@ -141,33 +166,33 @@ def window_batches(
     """As many random windows of every clip as fit into it side by side, with as many proxy outliers.
 
     Args:
-        inlier_clips: source train clips with their sections.
-        n_sections: how many there are.
+        source: the inliers, clips with their sections.
+        n_sections: number of sections.
         n_frames: length of a window.
-        batch_size: inliers a batch.
+        batch_size: inliers per batch at most; all batches of an epoch are nearly equal in size.
         seed, epoch: what the draws depend on.
-        other_sections: clips of the same machine type, said to be of another section, are outliers.
-        other_machines: clips of other machine types, said to be of any section, are outliers.
+        other_sections: use clips of the same machine type as outliers, claimed to be of another section.
+        other_machines: clips of other machine types to use as outliers, claimed to be of any section.
     """
-    clips, section = inlier_clips.frames, inlier_clips.section
+    frames, section = source.frames, source.section
     generator = seeded(seed, epoch)
-    per_clip = (clips.samples / clips.features.n_samples(n_frames)).ceil().long()
-    inliers = torch.arange(len(clips)).repeat_interleave(per_clip)
-    n_same = len(clips) if other_sections else 0
+    per_clip = (frames.samples / frames.features.n_samples(n_frames)).ceil().long()
+    inliers = torch.arange(len(frames)).repeat_interleave(per_clip)
+    n_same = len(frames) if other_sections else 0
     n_pool = n_same + (len(other_machines) if other_machines is not None else 0)
-    seen = 0
-    for some in shuffled(len(inliers), batch_size, generator):
-        clip = inliers[some]
-        frames, said = [clips.random_crop(clip, n_frames, generator)], [section[clip]]
+    n_drawn = 0
+    for rows in shuffled(len(inliers), batch_size, generator):
+        clip = inliers[rows]
+        windows, claimed = [frames.random_crop(clip, n_frames, generator)], [section[clip]]
         if n_pool:
-            chosen = cycled(n_pool, epoch * len(inliers) + seen, len(clip), seed, PROXY_OUTLIERS)
+            chosen = cycled(n_pool, epoch * len(inliers) + n_drawn, len(clip), seed, PROXY_OUTLIERS)
             same, other = chosen[chosen < n_same], chosen[chosen >= n_same] - n_same
             if len(same):
-                frames.append(clips.random_crop(same, n_frames, generator))
+                windows.append(frames.random_crop(same, n_frames, generator))
                 shift = torch.randint(1, max(2, n_sections), same.shape, generator=generator)
-                said.append((section[same] + shift) % n_sections)
-            if len(other):
-                frames.append(other_machines.random_crop(other, n_frames, generator))
-                said.append(torch.randint(n_sections, other.shape, generator=generator))
-        seen += len(clip)
-        yield WindowBatch(torch.cat(frames), torch.cat(said).to(clips.device, non_blocking=True), len(clip))
+                claimed.append((section[same] + shift) % n_sections)
+            if other_machines is not None and len(other):
+                windows.append(other_machines.random_crop(other, n_frames, generator))
+                claimed.append(torch.randint(n_sections, other.shape, generator=generator))
+        n_drawn += len(clip)
+        yield WindowBatch(torch.cat(windows), torch.cat(claimed).to(frames.device, non_blocking=True), len(clip))
