@@ -204,7 +204,7 @@ def test_exploration_and_features_name_it_too(fails, root, name):
 def test_a_faulty_recording_of_another_machine_type_matters_to_proxy_outliers_alone(kernel, fails, root, tmp_path):
     valve = root / TRAIN.replace("fan", "valve")
     os.truncate(valve, 9000)
-    fails(rf"proxy_outliers: .* other machine types; .*'none'\)\n1 of 16 wav files .*{valve}: cut short")
+    fails(rf"proxy_outliers: .* other machine types; .*'none'\n1 of 16 wav files .*{valve}: cut short")
     kernel.run("03_aux", data_root=str(root), output_root=str(tmp_path), proxy_outliers="none")
 
 
@@ -219,7 +219,7 @@ def test_snippets_must_fit_into_the_shortest_train_clip_and_hold_what_the_networ
     fails(r"snippet_length: 0.4 s make 11 frames; allowed: 0.192 to 0.288 s", snippet_length=0.4)
     fails(r"snippet_length: 0.1 s make 2 frames; allowed: 0.192 to 0.288 s", snippet_length=0.1)
     written(root / TRAIN, noise(2500))
-    fails(r"fan: its shortest train clip is of 0.128 s; this method needs 0.192 s at least \(5 frames\)")
+    fails(r"fan: its shortest train clip lasts 0.128 s; this method needs at least 0.192 s \(5 frames\)")
 
 
 # -------------------------------------------------------------------------------------------------- roots, types, names
@@ -240,7 +240,7 @@ def test_roots_that_cannot_be_used_are_named(fails, tmp_path):
     [
         (lambda root: None, r"machine_type: 'toaster' is unknown; .*'fan', 'valve'", {"machine_type": "toaster"}),
         (lambda root: None, r"sections: fan has no section \[7\]; allowed: \[0, 1\]", {"sections": [7]}),
-        (lambda root: None, r"fan has one section only \(00\); a classifier needs two", {"sections": [0]}),
+        (lambda root: None, r"fan has only one section \(00\); a classifier needs two", {"sections": [0]}),
         (lambda root: shutil.rmtree(root / "valve"), r"proxy_outliers: .* no machine type but fan; .*'none'", {}),
         (lambda root: shutil.rmtree(root / "fan/train"), r"fan: sections \[0, 1\] have no \(source\) train clips", {}),
         (lambda root: (root / TRAIN).rename(root / "fan/train/1.wav"), r"train/1\.wav': not a name of the form", {}),
@@ -321,7 +321,7 @@ def test_a_damaged_state_of_a_half_done_training_is_told_and_can_be_deleted(kern
     for spoil, said in DAMAGES.values():
         path.write_bytes(whole)
         spoil(path)
-        fails(rf"{path}: .*({said}).*delete it to begin anew", **half)
+        fails(rf"{path}: .*({said}).*delete it to start again", **half)
     assert not path.with_name("ran").exists()
     path.unlink()
     kernel.run("03_aux", **half)
@@ -400,7 +400,7 @@ def test_a_disk_that_is_full_at_any_moment_is_told_and_with_more_space_the_run_e
     (disk / "ballast").unlink()
     kernel.run("03_aux", end="run = open_run", **places)
     full(20)
-    fails(r"training\.pt: the training's state cannot be written; is the disk full", end="in fit(", **places)
+    fails(r"training\.pt: the state of the training cannot be written; is the disk full", end="in fit(", **places)
     (disk / "ballast").unlink()
     kernel.run("03_aux", end="in fit(", **places)
     full(100)

@@ -136,5 +136,5 @@ def test_a_model_that_is_not_trained_to_the_end_is_not_taken_for_one_that_is(tmp
     for epoch in fit(network(), line, objective, SCHEDULE, steps=3, resume=tmp_path / "state") if epochs else ():
         if epoch.number + 1 == epochs:
             break
-    with pytest.raises(InputError, match=f"stands at epoch {epochs} of 4"):
+    with pytest.raises(InputError, match=f"is at epoch {epochs} of 4"):
         restore(tmp_path / "state", network(), SCHEDULE)

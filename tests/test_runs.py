@@ -216,5 +216,5 @@ def test_scoring_an_untrained_model_out_of_order_is_refused(two_machines, tmp_pa
     code[scoring].source = "optimisation = Optimisation(**p.schedule)\n" + code[scoring].source
     nbformat.write(notebook, tmp_path / "untrained.ipynb")
     process = start(two_machines, tmp_path, notebook=tmp_path / "untrained.ipynb")
-    assert "the training stands at epoch 0 of 3" in process.wait()[2]
+    assert "training is at epoch 0 of 3" in process.wait()[2]
     assert complete(tmp_path) == []

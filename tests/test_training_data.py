@@ -155,7 +155,7 @@ def test_an_unknown_machine_type_or_section_is_an_error_that_says_what_there_is(
 
 
 def test_one_section_alone_cannot_be_told_apart(ask):
-    with pytest.raises(InputError, match=rf"fan has one section only \(03\); {ONE_SECTION}"):
+    with pytest.raises(InputError, match=rf"fan has only one section \(03\); {ONE_SECTION}"):
         ask(sections=[3])
 
 
@@ -206,9 +206,9 @@ def test_a_silent_train_clip_is_named_where_it_is_to_be_scaled(ask, mixed_length
 def test_a_device_that_is_not_there_is_an_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert find_device("auto") == torch.device("cuda")
-    with pytest.raises(InputError, match="'cuda:1' is not there: 1 CUDA devices"):
+    with pytest.raises(InputError, match="'cuda:1' is not available: 1 CUDA devices"):
         find_device("cuda:1")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert find_device("auto") == find_device("cpu") == CPU
-    with pytest.raises(InputError, match="'cuda' is not there"):
+    with pytest.raises(InputError, match="'cuda' is not available"):
         find_device("cuda")

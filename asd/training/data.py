@@ -1,4 +1,4 @@
-"""What a training draws from, chosen by the notebook's parameters: clips, frames, sections, proxy outliers."""
+"""The data of a training, chosen by the notebook's parameters: clips, frames, sections, proxy outliers."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,17 +21,21 @@ DEBUG_CLIPS = 4  # of each machine type, section, domain, split and label
 
 
 def find_device(name: str) -> torch.device:
-    """The device of that name; ``auto`` is a GPU where there is one.
+    """The device of that name; ``auto`` is a GPU if there is one.
 
     Raises:
-        InputError: a GPU is asked for that is not there.
+        InputError: the GPU does not exist.
+
+    Example:
+        >>> find_device("cpu")
+        device(type='cpu')
     """
     n_devices = torch.cuda.device_count()
     if name == "auto":
         name = "cuda" if n_devices else "cpu"
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= n_devices:
-        raise InputError(f"device: {name!r} is not there: {n_devices} CUDA devices were found; allowed: 'cpu', 'auto'")
+        raise InputError(f"device: {name!r} is not available: {n_devices} CUDA devices found; allowed: 'cpu', 'auto'")
     return device
 
 
@@ -40,17 +44,18 @@ class TrainingData:
     """What a training draws from.
 
     Attributes:
-        clips: rows of the clips table: the machine type, the chosen sections.
-        is_held_out: marks the held-out clips among them.
-        sections: section numbers; everywhere else their index in this list is used.
+        clips: rows of the clips table: the chosen sections of the machine type.
+        is_held_out: a mask that marks the held-out clips among them.
+        sections: section numbers; everywhere else a section is given as its index in this list.
         shard: the machine type's frames.
-        device: where batches are wanted.
+        device: where batches are needed.
         normalize_waveform: whether every clip is scaled to RMS 1.
-        n_frames, hop: a snippet's length and the step between two when scoring, in frames.
-        source, held_out, target: train clips of the source domain that are trained on, those of it that are held out
-            (None without any), and those of the target domain (None without any).
-        others: train clips of all other machine types, or None where they were not asked for.
-        fingerprint: what data it is.
+        n_frames, hop: a snippet's length, and the step from one to the next in scoring, in frames.
+        source: frames of the source train clips that are trained on.
+        held_out: frames of the held-out clips, None if there are none.
+        target: frames of the target train clips, None if there are none.
+        others: frames of the train clips of all other machine types, None if they are not used.
+        fingerprint: for each machine type, hexadecimal digits that identify its data.
     """
 
     clips: pd.DataFrame
@@ -68,11 +73,11 @@ class TrainingData:
     fingerprint: dict[str, str]
 
     def labelled(self, rows: pd.DataFrame) -> LabelledFrames:
-        """Rows of the clips table, or of a subset of it, as frames with the index of each one's section."""
+        """Rows of ``clips`` as frames with the index of each one's section."""
         return labelled_frames(self.shard, rows, self.sections, self.device, self.normalize_waveform)
 
     def held_out_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The beginnings of the held-out clips, (B, n_frames, n_mels), and the index of each one's section, (B,)."""
+        """The first ``n_frames`` frames of held-out clips, (B, n_frames, n_mels), and their sections' index, (B,)."""
         if self.held_out is not None:
             frames, section = self.held_out.frames, self.held_out.section
             for rows in torch.arange(len(frames)).split(HELD_OUT_BATCH):
@@ -89,15 +94,15 @@ def training_data(
     several_sections: str = "",
     progress: Callable[[str], None] = print,
 ) -> TrainingData:
-    """Choose and open what the parameters ask for; the log-mel store is filled where need be.
+    """Choose and open the data that the parameters ask for; missing log-mels are computed first.
 
     Args:
         p: the notebook's parameters.
         clips: the clips table.
-        device: where batches are wanted.
+        device: where batches are needed.
         other_machines: whether the train clips of other machine types are proxy outliers.
-        several_sections: why more than one section is needed, empty if it is not.
-        progress: called with a line of text now and then.
+        several_sections: the reason why more than one section is needed, empty if one is enough.
+        progress: called with a line of text now and then while log-mels are computed.
 
     Raises:
         InputError: the data do not have what the parameters ask for.
@@ -110,21 +115,19 @@ def training_data(
     chosen = select(clips, p.machine_type, p.sections)
     sections = sorted(set(chosen["section"].tolist()))
     if several_sections and len(sections) == 1:
-        raise InputError(f"{p.machine_type} has one section only ({sections[0]:02}); {several_sections}")
+        raise InputError(f"{p.machine_type} has only one section ({sections[0]:02}); {several_sections}")
     other_names = other_machine_types(p, clips) if other_machines else []
     shard = open_shard(clips, p.data, p.machine_type, features, folder, progress)
     if p.normalize_waveform:
-        shard.check_not_silent(chosen["path"])  # a silent test clip, too, is reported before training
+        shard.check_not_silent(chosen["path"])  # test clips too, so that a silent one is reported before training
     is_held_out = held_out_clips(chosen, p.validation_fraction)
     train = chosen["split"] == "train"
     target = train & (chosen["domain"] == "target")
 
-    def labelled(rows: pd.Series) -> LabelledFrames | None:
-        if not rows.any():
-            return None
-        return labelled_frames(shard, chosen[rows], sections, device, p.normalize_waveform)
+    def labelled(mask: pd.Series) -> LabelledFrames:
+        return labelled_frames(shard, chosen[mask], sections, device, p.normalize_waveform)
 
-    source = labelled_frames(shard, chosen[train & ~target & ~is_held_out], sections, device, p.normalize_waveform)
+    source = labelled(train & ~target & ~is_held_out)
     n_frames = snippet_frames(p, features, source.frames.shortest())
     outliers = open_outliers(p, clips, other_names, features, folder, progress)
     return TrainingData(
@@ -137,8 +140,8 @@ def training_data(
         n_frames=n_frames,
         hop=n_frames if p.snippet_hop_size is None else features.hops(p.snippet_hop_size),
         source=source,
-        held_out=labelled(train & is_held_out),
-        target=labelled(target),
+        held_out=labelled(is_held_out) if is_held_out.any() else None,
+        target=labelled(target) if target.any() else None,
         others=Frames(outliers, device, p.normalize_waveform) if outliers else None,
         fingerprint={p.machine_type: shard.fingerprint(chosen["path"])}
         | {other.machine_type: other.fingerprint(paths) for other, paths in outliers},
@@ -149,20 +152,20 @@ def labelled_frames(
     shard: Shard, rows: pd.DataFrame, sections: list[int], device: torch.device, normalize_waveform: bool
 ) -> LabelledFrames:
     """Rows of the clips table as frames with the index of each one's section in ``sections``."""
-    index = torch.tensor([sections.index(section) for section in rows["section"]])
+    index = torch.tensor([sections.index(number) for number in rows["section"]])
     return LabelledFrames(Frames([(shard, rows["path"])], device, normalize_waveform), index)
 
 
 def snippet_frames(p: TrainingParameters, features: FeatureSettings, shortest: int) -> int:
-    """Frames of a snippet: as long as the parameters say, or as the shortest train clip, of ``shortest`` frames.
+    """Number of frames of a snippet: what the parameters say, or all ``shortest`` frames of the shortest train clip.
 
     Raises:
-        InputError: clips too short for the method, or a snippet longer than the shortest of them.
+        InputError: a clip is too short for the method, or the snippet does not fit into the shortest clip.
     """
     least, most = (features.n_samples(n) / features.sample_rate for n in (p.least_frames, shortest))
     if shortest < p.least_frames:
         raise InputError(
-            f"{p.machine_type}: its shortest train clip is of {most:g} s; this method needs {least:g} s at least"
+            f"{p.machine_type}: its shortest train clip lasts {most:g} s; this method needs at least {least:g} s"
             f" ({p.least_frames} frames)"
         )
     n_frames = shortest if p.snippet_length is None else features.frames(p.snippet_length)
@@ -183,8 +186,8 @@ def other_machine_types(p: TrainingParameters, clips: pd.DataFrame) -> list[str]
     others = sorted(set(clips.loc[clips["split"] == "train", "machine_type"]) - {p.machine_type})
     if not others:
         raise InputError(
-            f"proxy_outliers: {p.data} has train clips of no machine type but {p.machine_type}; allowed: what does"
-            " without other machines, such as 'none'"
+            f"proxy_outliers: {p.data} has train clips of no machine type but {p.machine_type}; allowed: values that"
+            " need no other machine types, such as 'none'"
         )
     return others
 
@@ -213,5 +216,5 @@ def open_outliers(
         ]
     except InputError as error:
         raise InputError(
-            f"proxy_outliers: they are clips of all other machine types; mend these, or do without ('none')\n{error}"
+            f"proxy_outliers: they are clips of all other machine types; fix these, or use 'none'\n{error}"
         ) from error
