@@ -1,6 +1,6 @@
 # make run    from a fresh clone to an anomaly score       make lab        the notebooks in JupyterLab
 # make test   everything that CI checks                     make ui         the runs in MLflow
-# make check  lint, types and the quick tests               make notebooks  the committed notebooks, executed anew
+# make check  lint, types and the quick tests               make notebooks  re-execute the committed notebooks
 PYTHON ?= python3.11
 VENV ?= .venv
 export ASD_OUTPUT_ROOT ?= $(CURDIR)/outputs
@@ -11,9 +11,9 @@ NOTEBOOKS = $(sort $(wildcard notebooks/0*.ipynb))
 
 # make run MACHINES="fan pump" METHODS="aux maf" PARAMS=dcase2021 SEEDS="0 1 2" JOBS=4 is short for
 #   .venv/bin/snakemake --profile workflow/profiles/local --config machines="fan pump" methods="aux maf" params=dcase2021 …
-# workflow/config.yaml says what these mean; PROFILE=slurm runs the same on a cluster
+# workflow/config.yaml explains these; PROFILE=slurm runs the same on a cluster
 MACHINES ?= fan
-# what a first run takes a few minutes for; all of them: METHODS="aux ccsa ae made maf"
+# a first run with these takes a few minutes; for all methods: METHODS="aux ccsa ae made maf"
 METHODS ?= aux ccsa
 PROFILE ?= local
 SNAKEMAKE = $(BIN)/snakemake --profile workflow/profiles/$(PROFILE) --config machines="$(MACHINES)" \
@@ -29,7 +29,7 @@ run: $(READY)
 plan: $(READY)
 	$(SNAKEMAKE) --dry-run
 
-# what one runs before a commit, in a minute and a half
+# what to run before a commit, in a minute and a half
 check: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not slow" --doctest-modules asd tests
 
@@ -42,11 +42,11 @@ test: lint
 notebooks: $(READY)
 	$(BIN)/python workflow/refresh.py
 
-# the report in a real browser; as root it installs Debian's Chromium where it is missing
+# the report in a real browser; run as root, it installs Debian's Chromium if it is missing
 test-browser: $(READY)
 	$(BIN)/python -m pytest -q tests/browser/open_report.py
 
-# the graph on a real Slurm of one node; as root it installs Debian's packages where they are missing
+# the graph on a real single-node Slurm; run as root, it installs Debian's packages if they are missing
 test-slurm: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 	    --requirement workflow/profiles/slurm/requirements.txt
@@ -63,7 +63,7 @@ lab: $(READY)
 ui: $(READY)
 	$(BIN)/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(ASD_OUTPUT_ROOT)/mlflow.db}"
 
-# all that was made: environment and outputs, the log-mel store and finished runs included
+# everything that was made: environment and outputs, including the log-mel store and finished runs
 clean:
 	rm -rf $(VENV)
 	git clean -fdX outputs

@@ -176,7 +176,7 @@ def test_a_method_brings_what_it_starts_from(graph):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ("methods=aux vae", "methods: vae is not there; allowed: aux, ccsa, ae, made, maf"),
+        ("methods=aux vae", "methods: vae unknown; allowed: aux, ccsa, ae, made, maf"),
         ("params=dcase", "params: there is no folder"),
     ],
 )
@@ -322,7 +322,7 @@ def test_two_calls_at_once_do_not_get_into_each_others_way(graph):
     wait_for(lambda: graph.journal("start") != [])
     code, said = graph.run(options=options)
     assert code != 0
-    assert "another Snakemake is at work" in said
+    assert "another Snakemake is running" in said
     (graph.root / "hold-02_features").unlink()
     said = first.communicate(timeout=300)[0]
     assert first.returncode == 0, said

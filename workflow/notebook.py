@@ -1,8 +1,8 @@
-"""Run one notebook with papermill: its results appear whole or not at all, and a line tells when it starts and ends.
+"""Run one notebook with papermill: its results appear complete or not at all, and a line reports its start and its end.
 
     python workflow/notebook.py notebooks/03_aux.ipynb OUT.ipynb LOG [--start TABLE] [--jobs-per-gpu N] -- -p seed 1 …
 
-A notebook whose cells have all run becomes OUT.ipynb. One that failed lies beside it as OUT.failed.ipynb, and the log
+A notebook whose cells have all run becomes OUT.ipynb. A failed one is kept beside it as OUT.failed.ipynb, and the log
 ends with the failing cell's error.
 """
 
@@ -32,20 +32,20 @@ def run_id(table: Path) -> str:
 
 
 def end_with_parent() -> None:
-    """End this process when the one that started it is gone: a killed Snakemake shall leave no notebook running."""
+    """End this process when its parent is gone: a killed Snakemake must not leave a notebook running."""
     parent = os.getppid()
 
-    def watch() -> None:
+    def wait_for_parent() -> None:
         while os.getppid() == parent:
             time.sleep(1)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=wait_for_parent, daemon=True).start()
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Wait until no other process makes this file: one whose Snakemake was killed may still run on a cluster."""
+def exclusive(path: Path) -> Iterator[None]:
+    """Wait until no other process makes this file: on a cluster, a job may survive its Snakemake."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path.with_name(f".{path.stem}.lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -53,7 +53,7 @@ def alone(path: Path) -> Iterator[None]:
 
 
 def execute(arguments: list[str]) -> str:
-    """Run papermill; what went wrong in a line, empty if nothing did. All else is printed."""
+    """Run papermill, printing everything; return the error in one line, or an empty string."""
     from papermill.cli import papermill
     from papermill.exceptions import PapermillExecutionError
 
@@ -64,7 +64,7 @@ def execute(arguments: list[str]) -> str:
         print(f"\ncell {error.exec_count} failed:\n\n{error.source}\n")
         print(ANSI.sub("", "\n".join(error.traceback)))
         problem = f"{error.ename}: {ANSI.sub('', error.evalue)}"
-    except Exception as error:  # a kernel that was killed, a full disk: whatever it is, it shall end the log
+    except Exception as error:  # a killed kernel, a full disk: whatever it is, it must be the last line of the log
         problem = f"{type(error).__name__}: {error}"
     else:
         return ""
@@ -73,24 +73,24 @@ def execute(arguments: list[str]) -> str:
 
 
 def main() -> int:
-    """Run the notebook that the command line names."""
+    """Run the notebook given on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("notebook", type=Path)
-    parser.add_argument("out", type=Path, help="executed notebook to be")
+    parser.add_argument("out", type=Path, help="the executed notebook")
     parser.add_argument("log", type=Path)
     parser.add_argument("--start", type=Path, help="score table of the run to start from: sets the parameter run_id")
-    parser.add_argument("--jobs-per-gpu", type=int, default=0, help="lease a GPU of this machine, if it has any")
-    parser.epilog = "papermill's options stand behind --"
+    parser.add_argument("--jobs-per-gpu", type=int, default=0, help="lease one of this machine's GPUs, if any")
+    parser.epilog = "papermill's options follow --"
     words = sys.argv[1:]
     split = words.index("--") if "--" in words else len(words)
     given = parser.parse_args(words[:split])
     end_with_parent()
     title, terminal = f"{given.out.parent.name} {given.out.stem}", os.fdopen(os.dup(2), "w")
 
-    def tell(line: str) -> None:
+    def report(line: str) -> None:
         print(f"{time.strftime('%H:%M:%S')}  {title:<28} {line}", file=terminal, flush=True)
 
-    with alone(given.out), open(given.log, "w") as log:
+    with exclusive(given.out), open(given.log, "w") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         running = given.out.with_name(f".{given.out.stem}.running.ipynb")
@@ -101,7 +101,7 @@ def main() -> int:
             if device:
                 os.environ["CUDA_VISIBLE_DEVICES"] = device
             print(f"CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', '')}", flush=True)
-            tell("started" + (f" on GPU {device}" if device else ""))
+            report("started" + (f" on GPU {device}" if device else ""))
             start = time.monotonic()
             # the kernel starts in the notebook's folder, as it does in JupyterLab
             problem = execute([str(given.notebook), str(running), "--cwd", str(given.notebook.parent), *options])
@@ -109,11 +109,11 @@ def main() -> int:
         if problem:
             if running.exists():
                 running.replace(failed)
-            tell(f"FAILED after {seconds}: {problem.splitlines()[0][:200]}\n{'':10}see {given.log.absolute()}")
+            report(f"FAILED after {seconds}: {problem.splitlines()[0][:200]}\n{'':10}see {given.log.absolute()}")
             return 1
         running.replace(given.out)
         failed.unlink(missing_ok=True)
-        tell(f"finished in {seconds}")
+        report(f"finished in {seconds}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What must be there before notebooks run side by side: the store of runs, and the embedded data set if used."""
+"""Create what notebooks that run in parallel share: the store of runs, and the embedded data set if it is used."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""What has come of the graph: a table of results, what failed, and where to find the rest.
+"""Summarise a run of the graph: a table of results, what failed, and where to find the rest.
 
 python workflow/summary.py fan pump
 """
@@ -12,10 +12,10 @@ from asd.paths import default_output_root
 
 
 def overview(results: pd.DataFrame) -> pd.DataFrame:
-    """Mean AUC and pAUC over a part's sections (development, evaluation) by domain, in percent: a row a run.
+    """Mean AUC and pAUC over the sections of each part (development, evaluation) by domain, in percent, one row per run.
 
     Args:
-        results: ``results.csv`` of ``06_evaluation``: a row a machine type, run, section and domain.
+        results: ``results.csv`` of ``06_evaluation``, with one row per machine type, run, section and domain.
     """
     cells = results[results["domain"] != "mixed"].rename(
         columns={"machine_type": "machine type", "run_name": "run", "auc": "AUC", "pauc": "pAUC"}
@@ -24,27 +24,27 @@ def overview(results: pd.DataFrame) -> pd.DataFrame:
     return means.reorder_levels([1, 2, 0], axis=1).sort_index(axis=1).sort_index(level=0, sort_remaining=False).round(1)
 
 
-def shown(path: Path) -> Path:
-    """A path from here if it lies below."""
+def display_path(path: Path) -> Path:
+    """The path relative to the working folder if it is inside it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def main(machine_types: set[str]) -> None:
-    """Print all that concerns these machine types; none given means all."""
+    """Print everything that concerns these machine types, or all of them if the set is empty."""
     root = default_output_root()
     table = root / "evaluation" / "results.csv"
     results = pd.read_csv(table) if table.is_file() else pd.DataFrame({"machine_type": []})
     results = results[results["machine_type"].isin(machine_types or set(results["machine_type"]))]
     if len(results):
         print(f"\nMeans over sections in percent\n\n{overview(results).to_string(na_rep='–')}")
-    here = shown(root)
-    print(f"\nnotebooks  {here}/notebooks/<machine type>/")
-    print(f"scores     {here}/scores/<machine type>/")
-    print(f"report     {here}/evaluation/report.html")
+    outputs = display_path(root)
+    print(f"\nnotebooks  {outputs}/notebooks/<machine type>/")
+    print(f"scores     {outputs}/scores/<machine type>/")
+    print(f"report     {outputs}/evaluation/report.html")
     print("MLflow     make ui")
     for failed in sorted(root.glob("notebooks/*/*.failed.ipynb")):
         if not machine_types or failed.parent.name in machine_types:
-            print(f"FAILED     {shown(failed)}")
+            print(f"FAILED     {display_path(failed)}")
 
 
 if __name__ == "__main__":
