@@ -1,6 +1,6 @@
 """Lease a GPU to a process until the process ends, however it ends.
 
-A slot on a GPU is a file, and the process that holds the lock on it owns the slot. The kernel releases the lock when its
+A slot on a GPU is a file, and the process that holds its lock owns the slot. The kernel releases the lock when its
 holder dies, even by SIGKILL, so that there is never anything to clean up.
 """
 

@@ -12,7 +12,7 @@ from asd.paths import default_output_root
 
 
 def overview(results: pd.DataFrame) -> pd.DataFrame:
-    """Mean AUC and pAUC over the sections of each part (development, evaluation) by domain, in percent, one row per run.
+    """Mean AUC and pAUC in percent over the sections of each part (development, evaluation) by domain, one row per run.
 
     Args:
         results: ``results.csv`` of ``06_evaluation``, with one row per machine type, run, section and domain.
