@@ -1,4 +1,4 @@
-"""The command line: what is not a lesson. ``asd --help`` lists it."""
+"""The command line: everything that is not a lesson. ``asd --help`` lists it."""
 
 from pathlib import Path
 
@@ -8,10 +8,10 @@ from asd.errors import InputError
 
 
 class Group(click.Group):
-    """Commands whose mistakes in the input end in a message, not in a traceback."""
+    """Commands that answer bad input with a message instead of a traceback."""
 
     def invoke(self, context: click.Context) -> None:
-        """Run the command; bad input, or a file that cannot be written, becomes exit code 1 and its message."""
+        """Run the command; bad input, or a file that cannot be written, ends in exit code 1 and a message."""
         try:
             super().invoke(context)
         except BrokenPipeError:  # as in `asd score … | head`: click ends quietly
@@ -31,7 +31,7 @@ def main() -> None:
 @click.option("--train-source", default=24, help="Normal source clips to train on, per section.")
 @click.option("--train-target", default=3, help="Normal target clips to train on, per section.")
 @click.option("--test", default=16, help="Normal test clips, and as many anomalous ones, per section and domain.")
-@click.option("--duration", default=2.0, help="Seconds a clip.")
+@click.option("--duration", default=2.0, help="Length of a clip in seconds.")
 @click.option("--seed", default=0, help="Other seeds make other clips of the same machines.")
 def mini(directory: Path, **options: float) -> None:
     """Make the embedded data set in DIRECTORY: seven machine types in the challenge's layout, from simple physics."""
@@ -42,12 +42,12 @@ def mini(directory: Path, **options: float) -> None:
 
 @main.command()
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--machines", multiple=True, help="Machine type, again for another one; all seven if left out.")
+@click.option("--machines", multiple=True, help="A machine type; may be repeated; all seven by default.")
 @click.option(
-    "--parts", multiple=True, help="dev, eval_train, eval_test or ground_truth, again for another; all if left out."
+    "--parts", multiple=True, help="dev, eval_train, eval_test or ground_truth; may be repeated; all by default."
 )
 def download(directory: Path, machines: tuple[str, ...], parts: tuple[str, ...]) -> None:
-    """Download the challenge's data into DIRECTORY, or what is missing of it; unzipped 17.7 GiB in all."""
+    """Download the challenge's data, or what is missing of it, into DIRECTORY; 17.7 GiB when unzipped."""
     from asd.challenge.download import download as fetch
 
     done = fetch(directory, machines, parts)
@@ -70,26 +70,62 @@ def evaluate(team_dir: Path, ground_truth: Path, out: Path) -> None:
 @click.argument("detector", type=click.Path(dir_okay=False, path_type=Path))
 @click.argument("wavs", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--section", required=True, type=int, help="Section (product) that the recordings are of.")
-def score(detector: Path, wavs: tuple[Path, ...], section: int) -> None:
-    """Score WAVS with a trained DETECTOR (a run's file detector.pt): a line each with anomaly score and decision."""
-    from asd.data.features import read_wav
-    from asd.detection.detector import load_detector
+@click.option(
+    "--false-alarm-rate",
+    type=float,
+    show_default="0.1, or the smallest that the detector can promise",
+    help="Share of normal recordings that may alarm: a recording is anomalous if its p-value is at most this.",
+)
+@click.option(
+    "--fdr",
+    type=float,
+    help="Instead, for many recordings at once: share of the alarms that may be false (Benjamini and Hochberg).",
+)
+def score(
+    detector: Path, wavs: tuple[Path, ...], section: int, false_alarm_rate: float | None, fdr: float | None
+) -> None:
+    """Score WAVS with a trained DETECTOR (a run's file detector.pt).
 
+    Prints CSV, one line per recording: file, anomaly score, p-value, and the decision, normal or anomalous. The p-value
+    is the share of normal recordings that are expected to score as high.
+    """
+    import csv
+    import io
+
+    from asd.detection.detector import load_detector
+    from asd.detection.scoring import control_fdr, decide_recordings
+    from asd.evaluation.conformal import check_rate, smallest_rate
+
+    if false_alarm_rate is not None and fdr is not None:
+        raise click.UsageError("--false-alarm-rate and --fdr are two rules: give one of them")
+    for name, rate in (("--false-alarm-rate", false_alarm_rate), ("--fdr", fdr)):
+        if rate is not None:
+            check_rate(name, rate)
     trained = load_detector(detector)
-    for path in wavs:
-        try:
-            value = trained.score(trained.frames(read_wav(path, trained.features.sample_rate)), section)
-        except InputError as error:
-            raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
-        verdict = "anomalous" if value > trained.statistics[section]["threshold"] else "normal"
-        click.echo(f"{path},{value:.6g},{verdict}")
+    decisions = decide_recordings(trained, wavs, section, false_alarm_rate)
+    if fdr is not None:
+        decisions = control_fdr(list(decisions), fdr)
+    for path, (value, p_value, anomalous) in zip(wavs, decisions, strict=True):
+        line = io.StringIO()  # commas, quotes and line breaks in a name are quoted
+        csv.writer(line, lineterminator="").writerow(
+            [path, f"{value:.6g}", f"{p_value:.4g}", "anomalous" if anomalous else "normal"]
+        )
+        click.echo(line.getvalue())
+    if fdr is None and (shortfall := trained.calibration.shortfall(section, false_alarm_rate)):
+        click.echo(f"{detector}: {shortfall}", err=True)
+    if fdr is not None and (smallest := smallest_rate(len(trained.calibration.scores(section)))) > fdr / len(wavs):
+        click.echo(
+            f"{detector}: a single anomalous recording among {len(wavs)} needs a p-value of {fdr / len(wavs):.2g} to be"
+            f" found; its held-out clips allow {smallest:.2g} at best",
+            err=True,
+        )
 
 
 @main.command()
 @click.option("--data-root", type=click.Path(path_type=Path), help="Instead of ASD_DATA_ROOT or the embedded data set.")
 @click.option("--output-root", type=click.Path(path_type=Path), help="Instead of ASD_OUTPUT_ROOT or outputs/.")
 def doctor(data_root: Path | None, output_root: Path | None) -> None:
-    """Look whether everything is there: versions, GPU, data, disk, store; and say what to type next."""
+    """Check the set-up: versions, GPU, data, disk space, store; and say what to type next."""
     from asd.doctor import examine
 
     for what, finding in examine(data_root, output_root):

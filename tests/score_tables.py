@@ -8,7 +8,8 @@ import pandas as pd
 
 from asd.data.features import FeatureSettings
 from asd.evaluation.score_table import table_path, write_table
-from asd.evaluation.tables import RunFacts, Tables, decided, measure
+from asd.evaluation.results import evaluate
+from asd.evaluation.tables import RunFacts, Tables
 from asd.report.html import write_report
 
 
@@ -29,9 +30,7 @@ def write_scores(table: pd.DataFrame, output_root: Path) -> None:
 
 def report_of(tables: Tables, data_root: Path, path: Path, remarks: Sequence[str] = ()) -> Path:
     """Evaluate the tables and write the report."""
-    tables, limits, _ = decided(tables, 0.9, held_out=False)
-    cells, means, notes = measure(tables, 100, 0)
     facts = {run_id: RunFacts() for table in tables.values() for run_id in table["run_id"].unique()}
-    final = next(iter(tables))
-    notes = [*notes, *remarks]
-    return write_report(path, tables, limits, cells, means, facts, final, data_root, FeatureSettings(), notes)
+    options = {"false_alarm_rate": 0.1, "quantile": 0.9, "held_out": False, "resamples": 100, "seed": 0}
+    evaluation = evaluate(tables, facts, **options, notes=remarks)
+    return write_report(path, evaluation, next(iter(tables)), data_root, FeatureSettings())

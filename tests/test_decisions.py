@@ -1,4 +1,4 @@
-"""Thresholds are percentiles of a gamma distribution where one fits, and sensible where none does."""
+"""Thresholds are quantiles of a gamma distribution where one fits, and sensible where none does."""
 
 import warnings
 
@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from asd.errors import InputError
-from asd.evaluation.decisions import decide, fit_threshold, thresholds
+from asd.evaluation.decisions import above_threshold, fit_threshold, thresholds
 
 
 def train_table(scores: dict[tuple[str, int], np.ndarray], held_out_share: float = 0.5) -> pd.DataFrame:
@@ -22,17 +22,17 @@ def train_table(scores: dict[tuple[str, int], np.ndarray], held_out_share: float
 
 
 @pytest.mark.parametrize("location", [0.0, -40.0, 7.0])
-@pytest.mark.parametrize("percentile", [0.5, 0.9, 0.99])
-def test_the_threshold_is_the_percentile_of_the_gamma_distribution_that_the_scores_come_from(location, percentile):
+@pytest.mark.parametrize("quantile", [0.5, 0.9, 0.99])
+def test_the_threshold_is_the_quantile_of_the_gamma_distribution_that_the_scores_come_from(location, quantile):
     scores = stats.gamma.rvs(3.0, location, 2.0, size=3000, random_state=0)
-    fitted = fit_threshold(scores, percentile)
+    fitted = fit_threshold(scores, quantile)
     assert fitted.fit == "gamma"
-    assert fitted.threshold == pytest.approx(stats.gamma.ppf(percentile, 3.0, location, 2.0), abs=0.5)
-    expected = stats.gamma.ppf(percentile, *stats.gamma.fit(scores))
+    assert fitted.threshold == pytest.approx(stats.gamma.ppf(quantile, 3.0, location, 2.0), abs=0.5)
+    expected = stats.gamma.ppf(quantile, *stats.gamma.fit(scores))
     assert fitted.threshold == pytest.approx(expected, rel=1e-12)
 
 
-def test_negative_scores_of_a_normal_distribution_have_a_threshold_near_the_normal_percentile():
+def test_negative_scores_of_a_normal_distribution_have_a_threshold_near_the_normal_quantile():
     scores = np.random.default_rng(1).normal(-12, 0.5, size=1000)  # log odds look so
     assert fit_threshold(scores).threshold == pytest.approx(stats.norm.ppf(0.9, -12, 0.5), abs=0.06)
 
@@ -74,23 +74,23 @@ def test_constant_scores_are_their_own_threshold_and_none_of_them_is_flagged(sco
 
 def test_two_scores_have_a_threshold_between_them_and_the_warning_names_the_section():
     table = train_table({("fan", 2): np.array([1.0, 2.0])}, held_out_share=1)
-    with pytest.warns(UserWarning, match="fan section 02: percentile of the 2 scores"):
+    with pytest.warns(UserWarning, match="fan section 02: quantile of the 2 scores"):
         limits = thresholds(table)
     assert limits.threshold.tolist() == [pytest.approx(1.9)]
 
 
 @pytest.mark.parametrize(
-    ("scores", "percentile", "said"),
+    ("scores", "quantile", "said"),
     [
         ([], 0.9, "one or more"),
         ([1.0, np.nan], 0.9, "finite"),
-        ([1.0, 2.0], 0, "percentile"),
-        ([1.0, 2.0], 90, "percentile"),
+        ([1.0, 2.0], 0, "quantile"),
+        ([1.0, 2.0], 90, "quantile"),
     ],
 )
-def test_impossible_input_is_an_error(scores, percentile, said):
+def test_impossible_input_is_an_error(scores, quantile, said):
     with pytest.raises(InputError, match=said):
-        fit_threshold(scores, percentile)
+        fit_threshold(scores, quantile)
 
 
 def test_thresholds_come_from_held_out_clips_or_from_all_train_clips():
@@ -122,10 +122,10 @@ def test_each_section_decides_by_its_own_threshold():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         limits = thresholds(table)
-    decided = decide(table, limits)
+    decided = table.assign(decision=above_threshold(table, limits))
     for row in limits.itertuples():
         rows = decided[decided.section == row.section]
         np.testing.assert_array_equal(rows.decision == 1, rows.score > row.threshold)
         assert 0 < rows.decision.mean() < 0.3
     with pytest.raises(InputError, match="fan section 01"):
-        decide(table, limits[limits.section == 0])
+        above_threshold(table, limits[limits.section == 0])

@@ -13,7 +13,7 @@ from asd.challenge.entry import check_entry, detectors_of, evaluation_clips, wri
 from asd.cli import main
 from asd.data.clips import clips_table
 from asd.errors import InputError
-from asd.evaluation.tables import decided
+from asd.evaluation.results import add_decisions
 
 LABEL = "Doe_Institute_task2_1"
 AUTHORS = ["Doe, Jane, Institute", "Roe, Richard, Works"]
@@ -26,7 +26,7 @@ def clips(two_machines):
 
 @pytest.fixture(scope="module")
 def table(clips):
-    return decided({"aux": run_table(clips, "aux")}, 0.9, held_out=False)[0]["aux"]
+    return add_decisions({"aux": run_table(clips, "aux")}, 0.1, 0.9, held_out=False)[0]["aux"]
 
 
 @pytest.fixture

@@ -7,12 +7,10 @@ from score_tables import run_table, write_scores
 
 from asd.data.clips import clips_table
 from asd.errors import InputError
+from asd.evaluation.results import add_decisions, compare_with_best, measure
 from asd.evaluation.tables import (
     RunFacts,
     combine,
-    compare_with_best,
-    decided,
-    measure,
     of_machine,
     read_scores,
     with_labels,
@@ -63,7 +61,7 @@ def test_labels_that_came_after_the_scores_are_joined(clips):
 
 def test_scores_of_clips_that_are_gone_are_stale(clips):
     some = clips[clips["section"] != 2]
-    with pytest.raises(InputError, match=r"section_02.*run 'aux' has scored, is not there"):
+    with pytest.raises(InputError, match=r"section_02.*run 'aux' has scored, is missing"):
         with_labels({"aux": run_table(clips, "aux")}, some, "fan")
 
 
@@ -138,7 +136,7 @@ def test_a_cell_of_one_class_is_nan_with_a_note_and_the_rest_is_measured(clips):
 
 def test_decisions_are_of_each_runs_own_thresholds(clips):
     tables = {"a": run_table(clips, "a"), "b": run_table(clips, "b").assign(score=lambda t: 100 + t["score"])}
-    results, limits, _ = decided(tables, 0.9, held_out=False)
+    results, limits, _ = add_decisions(tables, 0.1, 0.9, held_out=False)
     assert (results["a"]["decision"] == results["b"]["decision"]).all()  # only shifted
     assert set(limits["run_name"]) == {"a", "b"}
 
@@ -158,7 +156,8 @@ def test_the_best_run_is_compared_with_each_other_one(clips):
 
 
 GIVEN = {
-    "machine_type": "fan", "data_root": "", "output_root": "", "percentile": 0.9, "held_out": False, "ensemble": [],
+    "machine_type": "fan", "data_root": "", "output_root": "", "false_alarm_rate": 0.1, "percentile": 0.9,
+    "held_out": False, "ensemble": [],
     "resamples": 1000, "submission_run": "", "submission_label": "Doe_1", "authors": ["Doe, Jane, Institute"],
     "sample_rate": 16000, "n_fft": 1024, "hop_length": 512, "n_mels": 128, "consistent_with_librosa": False, "seed": 0,
 }  # fmt: skip

@@ -517,11 +517,12 @@ def test_a_served_model_says_of_waveforms_what_asd_score_says_of_their_files(ser
     paths = [str(good / TRAIN), str(good / TEST)]
     waveforms = [soundfile.read(path)[0].tolist() for path in paths]
     status, answer = asked(service, *({"waveform": waveform, "section": 0} for waveform in waveforms))
-    told = CliRunner().invoke(main, ["score", str(detector), *paths, "--section", "0"]).output.splitlines()
-    expected = [line.rsplit(",", 2)[1:] for line in told]
+    told = CliRunner().invoke(main, ["score", str(detector), *paths, "--section", "0"]).stdout.splitlines()
+    expected = [line.rsplit(",", 3)[1:] for line in told]
     assert status == 200
-    for row, (score, verdict) in zip(answer["predictions"], expected, strict=True):
+    for row, (score, p_value, verdict) in zip(answer["predictions"], expected, strict=True):
         assert row["score"] == pytest.approx(float(score), rel=1e-4)
+        assert row["p_value"] == pytest.approx(float(p_value), rel=1e-3)
         assert row["anomalous"] == (verdict == "anomalous")
 
 

@@ -7,7 +7,8 @@ from score_tables import run_table
 from sklearn.metrics import roc_auc_score
 
 from asd.data.clips import clips_table
-from asd.evaluation.tables import RunFacts, combine, measure
+from asd.evaluation.results import measure
+from asd.evaluation.tables import RunFacts, combine
 from asd.report.leaderboard import (
     ANCHORS,
     CHALLENGE_CLIPS,

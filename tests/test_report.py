@@ -111,9 +111,10 @@ def test_cells_of_one_class_and_clips_without_labels_are_no_obstacle(two_machine
 
 
 def test_the_worst_misses_are_on_the_wrong_side_of_the_threshold(clips):
-    from asd.evaluation.tables import decided
+    from asd.evaluation.results import add_decisions
 
-    tables, limits, _ = decided({"aux": run_table(clips[clips["machine_type"] == "fan"], "aux")}, 0.9, held_out=False)
+    runs = {"aux": run_table(clips[clips["machine_type"] == "fan"], "aux")}
+    tables, limits, _ = add_decisions(runs, 0.1, 0.9, held_out=False)
     table = tables["aux"].set_index("clip")
     misses = worst(tables["aux"], limits)
     assert misses
@@ -126,5 +127,5 @@ def test_the_worst_misses_are_on_the_wrong_side_of_the_threshold(clips):
 def test_a_run_without_a_miss_has_none(clips):
     table = run_table(clips[clips["machine_type"] == "fan"], "aux", gap=0.0)
     table["score"] = table["score"] % 1 + 100 * table["label"].fillna(0).astype(float)
-    limits = table.groupby("section", as_index=False)["label"].size().assign(threshold=50.0)
+    limits = table.groupby("section", as_index=False)["label"].size().assign(alarm_above=50.0)
     assert worst(table.assign(decision=(table["score"] > 50).astype(int)), limits) == []

@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 import pandas as pd
+from filelock import FileLock
 
 from asd.challenge.official import evaluate_team
 from asd.challenge.submission import AUTHOR, write_submission
@@ -91,7 +92,7 @@ def write_entry(
 
     Args:
         directory: the parent folder.
-        table: score table of the final system, with decisions.
+        table: score table of the final system, with the column ``gamma_decision``.
         clips: the clips returned by :func:`evaluation_clips`.
         output_root: folder of the store.
         label: label of the submission.
@@ -104,6 +105,7 @@ def write_entry(
     Raises:
         InputError: names what is missing.
     """
+    table = table.assign(decision=table["gamma_decision"])
     submitted = {name: rows for name, rows in table.groupby("machine_type") if name in set(clips["machine_type"])}
     if not submitted:
         raise InputError("there are no evaluation sections (03 to 05 in the challenge) with scores to submit")
@@ -143,11 +145,12 @@ def check_entry(
     }
     if not expected or set(found) != expected:
         return None
-    shutil.rmtree(truth, ignore_errors=True)
-    for key, path in found.items():
-        with replacing(truth / key.file_name) as temporary:
-            shutil.copyfile(path, temporary)
-    score, _ = noted(evaluate_team, folder, truth, folder.parent / f"{folder.name}_result.csv")
+    with FileLock(f"{truth}.lock"):  # another 06_evaluation may be about to write there
+        shutil.rmtree(truth, ignore_errors=True)
+        for key, path in found.items():
+            with replacing(truth / key.file_name) as temporary:
+                shutil.copyfile(path, temporary)
+        score, _ = noted(evaluate_team, folder, truth, folder.parent / f"{folder.name}_result.csv")
     submitted = table[table["machine_type"].isin(clips["machine_type"])]
     results, _ = noted(evaluate_scores, submitted)
     cells = results[(results["part"] == "eval") & (results["domain"] != MIXED)].dropna(subset="auc")

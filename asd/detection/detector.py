@@ -1,17 +1,20 @@
 """A trained method in one file: all that is needed to score a recording, and the one contract of a method.
 
-The file is self-contained and loads with ``weights_only``: no code of its own is run by opening it.
+The file is self-contained and loads with ``weights_only``: opening it runs no code that it contains.
 """
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from asd.data.features import FeatureSettings, as_float, log_mel
+from asd.data.features import FeatureSettings, as_float, from_fixed, log_mel, to_fixed
+from asd.data.store import LOUDEST
 from asd.errors import InputError
+from asd.evaluation.conformal import Calibration
 from asd.files import replacing
 from asd.models.classifier import SectionClassifier
 from asd.models.density import DensityEstimator
@@ -20,6 +23,14 @@ from asd.weights import load_weights
 FORMAT = "asd detector 1"
 KINDS = {"classifier": SectionClassifier, "density": DensityEstimator}
 FRAMES_AT_ONCE = 8192  # frames that go through the network together when scoring
+
+
+class Decision(NamedTuple):
+    """What a detector says about one clip."""
+
+    score: float  # the higher, the more anomalous
+    p_value: float  # conformal; NaN for detectors without calibration scores
+    anomalous: bool
 
 
 @dataclass
@@ -37,7 +48,7 @@ class Detector:
         sections: section numbers, in the order of the model's.
         n_frames, hop: length of a snippet or window and the step from one to the next, in frames.
         reduction: a clip's score is the ``mean`` or ``max`` over its snippets.
-        statistics: per section number, of the train scores: see :func:`asd.detection.scoring.calibrate`.
+        statistics: of the train scores, by section number: see :func:`asd.evaluation.decisions.calibrate`.
     """
 
     method: str
@@ -51,18 +62,24 @@ class Detector:
     n_frames: int
     hop: int
     reduction: str
-    statistics: dict[int, dict[str, float]] = field(default_factory=dict)
+    statistics: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     def frames(self, waveform: np.ndarray) -> Tensor:
         """Samples, int16 or floats in ±1, (samples,) → frames (N, n_mels) in dB.
 
+        They have the resolution of the log-mel store, so that a recording scores as it did there.
+
         Raises:
-            InputError: too short for one frame, or silent where it is to be scaled.
+            InputError: samples far beyond ±1, too few for one frame, or silence where it would have to be scaled.
         """
         if self.features.n_frames(len(waveform)) == 0:
             raise InputError(f"the waveform has {len(waveform)} samples; one frame takes {self.features.n_fft}")
         samples = as_float(waveform)
         frames = log_mel(samples, self.features)
+        if not frames.max() <= LOUDEST:  # nor NaN, which is what samples become that overflow on the way
+            reached = float(samples.abs().max())
+            raise InputError(f"samples reach {reached:.3g}; allowed: ±1 (16-bit numbers are divided by 32768)")
+        frames = from_fixed(to_fixed(frames))
         if self.normalize_waveform:
             rms = samples.double().square().mean().sqrt()
             if rms == 0:
@@ -89,9 +106,9 @@ class Detector:
         device = next(self.model.parameters()).device
         index = self.sections.index(section)
         scores = []
-        for some in windows.reshape(-1, self.n_frames, n_mels).split(max(1, FRAMES_AT_ONCE // self.n_frames)):
-            some = some.to(device)
-            scores.append(self.model.anomaly_score(some, torch.full((len(some),), index, device=device)))
+        for batch in windows.reshape(-1, self.n_frames, n_mels).split(max(1, FRAMES_AT_ONCE // self.n_frames)):
+            batch = batch.to(device)
+            scores.append(self.model.anomaly_score(batch, torch.full((len(batch),), index, device=device)))
         return torch.cat(scores).view(shape)
 
     def reduce(self, window_scores: Tensor) -> Tensor:
@@ -99,9 +116,33 @@ class Detector:
         return window_scores.mean(-1) if self.reduction == "mean" else window_scores.amax(-1)
 
     def score(self, frames: Tensor, section: int) -> float:
-        """Anomaly score of one clip (N, n_mels): the higher, the more anomalous."""
+        """Anomaly score of one clip (N, n_mels): the higher, the more anomalous.
+
+        Raises:
+            InputError: an unknown section, or a score that is not finite.
+        """
         self.model.eval()
-        return float(self.reduce(self.window_scores(frames, section)))
+        score = float(self.reduce(self.window_scores(frames, section)))
+        if not np.isfinite(score):
+            raise InputError(f"the score is {score}, not a finite number, and says nothing about the clip")
+        return score
+
+    @property
+    def calibration(self) -> Calibration:
+        """What turns scores into p-values and decisions."""
+        return Calibration(self.statistics)
+
+    def decide(self, score: float, section: int, false_alarm_rate: float | None = None) -> Decision:
+        """The p-value of a clip's score, and whether the clip alarms at the stated false-alarm rate.
+
+        Without a rate it is 0.1, or the smallest that can be had where that is larger. A detector without calibration
+        scores, from an earlier version or with nothing held out, decides by its threshold and knows no p-value.
+
+        Raises:
+            InputError: an unknown section, or a rate that is not between 0 and 1.
+        """
+        p_value, anomalous = self.calibration.decide(section, [score], false_alarm_rate)
+        return Decision(score, float(p_value[0]), bool(anomalous[0]))
 
     def save(self, path: Path | str) -> None:
         """Write the detector into one file, whole or not at all."""

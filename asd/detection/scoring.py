@@ -1,17 +1,20 @@
-"""From a detector and clips to the score table, the only thing that evaluation sees."""
+"""From a detector and clips to the score table, which is all that evaluation sees."""
 
-import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
 
+from asd.data.features import read_wav
 from asd.data.frames import Frames
 from asd.data.store import Shard
-from asd.detection.detector import Detector
+from asd.detection.detector import Decision, Detector
 from asd.errors import InputError
-from asd.evaluation.decisions import reference_scores, thresholds
+from asd.evaluation.conformal import discoveries
+from asd.evaluation.decisions import calibrate as calibrate  # the notebooks find it here, too
 from asd.evaluation.score_table import COLUMNS
 from asd.notebook.parameters import TrainingParameters
 from asd.training.data import TrainingData
@@ -30,20 +33,21 @@ def score_clips(detector: Detector, shard: Shard, clips: pd.DataFrame) -> np.nda
     frames = Frames([(shard, clips["path"])], device, detector.normalize_waveform)
     scores = torch.empty(len(clips), dtype=torch.float64)
     alike = clips.assign(length=frames.length.cpu().numpy(), row=range(len(clips))).groupby(["section", "length"])
-    for (section, length), some in alike:
-        for rows in torch.tensor(some["row"].to_numpy()).split(CLIPS_AT_ONCE):
+    for (section, length), group in alike:
+        for rows in torch.tensor(group["row"].to_numpy()).split(CLIPS_AT_ONCE):
             whole = frames.crop(rows, torch.zeros_like(rows), int(length))
             scores[rows] = detector.reduce(detector.window_scores(whole, int(section))).double().cpu()
-    odd = ~np.isfinite(scores.numpy())
-    if odd.any():
-        raise InputError(f"{clips['path'].iloc[int(odd.argmax())]}: its score is not finite ({odd.sum()} clips)")
+    invalid = ~np.isfinite(scores.numpy())
+    if invalid.any():
+        first = clips["path"].iloc[int(invalid.argmax())]
+        raise InputError(f"{first}: its score is not finite ({invalid.sum()} such clips)")
     return scores.numpy()
 
 
 def build_detector(
     p: TrainingParameters, data: TrainingData, method: str, kind: str, config: dict, model: nn.Module
 ) -> Detector:
-    """The detector that a training has made: the model, and how clips become its input."""
+    """The detector that a training has produced: the model, and how clips become its input."""
     return Detector(
         method=method,
         machine_type=p.machine_type,
@@ -67,28 +71,38 @@ def score_table(detector: Detector, data: TrainingData, run_name: str, run_id: s
     return table[COLUMNS].reset_index(drop=True)
 
 
-def calibrate(table: pd.DataFrame) -> dict[int, dict[str, float]]:
-    """What a detector keeps of its train scores, by section number: ``mean``, ``std``, ``threshold``, ``n_clips``.
+def decide_recordings(
+    detector: Detector, wavs: Iterable[Path], section: int, false_alarm_rate: float | None = None
+) -> Iterator[Decision]:
+    """Read, score and decide about wav files, one after the other; see :meth:`asd.detection.detector.Detector.decide`.
 
-    They are those of the held-out clips where there are any, see :mod:`asd.evaluation.decisions`.
+    Raises:
+        InputError: a file that cannot be used, which it names; an unknown section; an impossible rate.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that few clips make no gamma distribution: 06_evaluation looks into that
-        limits = thresholds(table).set_index("section")["threshold"]
-    statistics = {}
-    for section, clips in table[table["split"] == "train"].groupby("section"):
-        scores, _ = reference_scores(clips, held_out=True)
-        statistics[int(section)] = {
-            "mean": float(scores.mean()),
-            "std": float(scores.std()),
-            "threshold": float(limits[section]),
-            "n_clips": len(scores),
-        }
-    return statistics
+    for path in wavs:
+        try:
+            score = detector.score(detector.frames(read_wav(path, detector.features.sample_rate)), section)
+        except InputError as error:
+            raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+        yield detector.decide(score, section, false_alarm_rate)
+
+
+def control_fdr(decisions: Sequence[Decision], fdr: float) -> list[Decision]:
+    """Decide about all clips together, see :func:`asd.evaluation.conformal.discoveries`.
+
+    >>> alone = [Decision(5.0, 0.01, True), Decision(1.0, 0.08, True), Decision(0.0, 0.5, False)]
+    >>> [decision.anomalous for decision in control_fdr(alone, fdr=0.1)]
+    [True, False, False]
+
+    Raises:
+        InputError: a decision without p-value, or an impossible rate.
+    """
+    alarms = discoveries([decision.p_value for decision in decisions], fdr)
+    return [decision._replace(anomalous=bool(alarm)) for decision, alarm in zip(decisions, alarms, strict=True)]
 
 
 def window_scores(detector: Detector, shard: Shard, clip: str, section: int) -> np.ndarray:
-    """Score over time: those of all snippets of one clip, (W,), ``detector.hop`` frames apart."""
+    """The score over time: that of every snippet of one clip, (W,), ``detector.hop`` frames apart."""
     detector.model.eval()
     return detector.window_scores(whole_clip(detector, shard, clip), section).cpu().numpy()
 
@@ -97,7 +111,7 @@ def window_scores(detector: Detector, shard: Shard, clip: str, section: int) -> 
 def bin_scores(detector: Detector, shard: Shard, clip: str, section: int) -> np.ndarray:
     """Where in time and frequency a clip is improbable: −log p of each bin, (N, n_mels). For density models.
 
-    A bin lies in as many windows as a window has frames (at the ends in fewer): the mean of its parts in theirs.
+    A bin lies in as many windows as a window has frames (fewer at the ends); its score is the mean over these.
     """
     model, n = detector.model.eval(), detector.n_frames
     frames = whole_clip(detector, shard, clip)
@@ -112,7 +126,7 @@ def bin_scores(detector: Detector, shard: Shard, clip: str, section: int) -> np.
 
 
 def whole_clip(detector: Detector, shard: Shard, clip: str) -> torch.Tensor:
-    """A clip's frames as the detector takes them, (N, n_mels) on its device; one short of a snippet is repeated."""
+    """A clip's frames as the detector takes them, (N, n_mels) on its device; repeated where shorter than a snippet."""
     frames = Frames([(shard, pd.Series([clip]))], next(detector.model.parameters()).device, detector.normalize_waveform)
     start = torch.tensor([0])
     return frames.crop(start, start, max(int(frames.length[0]), detector.n_frames))[0]

@@ -213,6 +213,7 @@ class DensityParameters(TrainingParameters):
 class EvaluationParameters(FeatureParameters):
     """06_evaluation."""
 
+    false_alarm_rate: Annotated[float, Field(gt=0, lt=1)]
     percentile: Annotated[float, Field(gt=0, lt=1)]
     held_out: bool
     ensemble: list[Name] | dict[Literal["source", "target"], Annotated[list[Name], Field(min_length=1)]]

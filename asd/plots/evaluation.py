@@ -1,4 +1,4 @@
-"""The figures of evaluation: what the metrics leave out. They have the look of :mod:`asd.plots.common`."""
+"""The figures of evaluation: what the metrics leave out, in the look of :mod:`asd.plots.common`."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ DENSITY_COLOR = "#31708e"
 
 
 def panels(sections: Sequence[int], width: float, height: float, **options: object) -> tuple[Figure, list[Axes]]:
-    """One panel a section, three in a row; those that are over stay empty."""
+    """One panel per section, three in a row; panels that are left over stay empty."""
     columns = min(3, max(1, len(sections)))
     rows = -(-len(sections) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(width * columns, height * rows), squeeze=False, **options)
@@ -34,7 +34,7 @@ def shared_legend(figure: Figure, ax: Axes) -> None:
 
 
 def intervals(cells: pd.DataFrame) -> Figure:
-    """Draw the AUC of the cells of one machine type with its 95% interval: a panel a run, a group a section.
+    """Draw the AUC of the cells of one machine type with its 95% interval: one panel per run, one group per section.
 
     Args:
         cells: rows of ``asd.evaluation.tables.measure`` of one machine type.
@@ -47,9 +47,9 @@ def intervals(cells: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, sharey=True)
     lowest = min(0.4, cells["auc_low"].min(skipna=True)) if cells["auc_low"].notna().any() else 0.4
     for ax, name in zip(axes.flat, names, strict=False):
-        some = cells[(cells["run_name"] == name) & cells["auc"].notna()]
+        defined = cells[(cells["run_name"] == name) & cells["auc"].notna()]
         for shift, marker, domain in ((-0.22, "o", "source"), (0, "s", "target"), (0.22, "^", MIXED)):
-            here = some[some["domain"] == domain]
+            here = defined[defined["domain"] == domain]
             x = np.array([sections.index(section) for section in here["section"]]) + shift
             bounds = np.abs(here[["auc_low", "auc_high"]].to_numpy().T - here["auc"].to_numpy())
             color = DOMAIN_COLORS[domain]
@@ -66,7 +66,7 @@ def intervals(cells: pd.DataFrame) -> Figure:
 
 
 def roc_curves(table: pd.DataFrame, results: pd.DataFrame) -> Figure:
-    """Draw the ROC curves of a run for one machine type, a panel a section; pAUC looks at the shaded part only.
+    """Draw the ROC curves of a run for one machine type, one panel per section; pAUC covers the shaded part only.
 
     Args:
         table: the run's score table, one machine type.
@@ -106,48 +106,62 @@ def roc_curve(label: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def decision_thresholds(table: pd.DataFrame, limits: pd.DataFrame) -> Figure:
-    """Draw where the threshold of each section lies: gamma density, threshold, and the clips' scores below.
+    """Draw above which score the clips of each section alarm, and the challenge's gamma threshold beside it.
+
+    Above the zero line are the train scores that the gamma distribution was fitted to; below it one lane each for the
+    held-out clips and for the test clips by domain and label.
 
     Args:
         table: a run's score table, one machine type.
-        limits: its rows of ``asd.evaluation.decisions.thresholds``.
+        limits: its rows of ``asd.evaluation.results.add_decisions``.
     """
     sections = sorted(set(table["section"]))
-    figure, axes = panels(sections, 4.2, 2.9)
+    figure, axes = panels(sections, 4.2, 3.0)
     for ax, section in zip(axes, sections, strict=False):
-        clips = table[table["section"] == section]
-        limit = limits[limits["section"] == section].iloc[0]
-        train = clips[clips["split"] == "train"]["score"]
-        low, high = clips["score"].min(), clips["score"].max()
-        grid = np.linspace(low - 0.05 * (high - low), high + 0.05 * (high - low), 400)
-        bins = np.linspace(grid[0], grid[-1], 26)
-        ax.hist(train, bins, density=True, color="0.75", label="normal train clips")
-        peak = ax.get_ylim()[1]
-        density = np.full_like(grid, np.nan)  # drawn even so: the legend is that of the first panel
-        if limit["fit"] == "gamma":
-            density = stats.gamma.pdf(grid, limit["shape"], limit["location"], limit["scale"])
-        ax.plot(grid, np.minimum(density, 1.5 * peak), color=DENSITY_COLOR, linewidth=2, label="gamma density")
-        ax.axvline(limit["threshold"], color="black", linestyle="--", linewidth=1.5, label="threshold")
-        top = ax.get_ylim()[1]
-        test = clips[clips["split"] == "test"].assign(label=lambda t: label_names(t["label"]))
-        lanes = [(d, name) for d in ("source", "target", "") for name in LABEL_COLORS]
-        lanes = [lane for lane in lanes if ((test["domain"] == lane[0]) & (test["label"] == lane[1])).any()]
-        for i, (domain, name) in enumerate(lanes):
-            some = test[(test["domain"] == domain) & (test["label"] == name)]["score"]
-            y = np.full(len(some), -top * (0.1 + 0.11 * i))
-            ax.scatter(some, y, s=14, color=LABEL_COLORS[name], edgecolor="black", linewidth=0.3, alpha=0.8)
-        ticks = [t for t in ax.get_yticks() if 0 <= t <= top]
-        ax.set_yticks([-top * (0.1 + 0.11 * i) for i in range(len(lanes))] + ticks[:1] + ticks[-1:])
-        ax.set_yticklabels([" ".join(lane).strip() for lane in lanes] + [f"{t:.2g}" for t in ticks[:1] + ticks[-1:]])
-        ax.tick_params(axis="y", labelsize="x-small")
-        ax.set(title=f"section {section:02}", xlabel="anomaly score", ylim=(-top * (0.1 + 0.11 * len(lanes)), top))
-        ax.grid(axis="y", visible=False)
+        _threshold_panel(ax, table[table["section"] == section], limits[limits["section"] == section].iloc[0])
+        ax.set(title=f"section {section:02}", xlabel="anomaly score")
     shared_legend(figure, axes[0])
     return figure
 
 
+def _threshold_panel(ax: Axes, clips: pd.DataFrame, limit: pd.Series) -> None:
+    """One section's panel of :func:`decision_thresholds`."""
+    train = clips[clips["split"] == "train"]
+    fitted = train[train["held_out"].astype(bool)] if limit["held_out"] else train
+    low, high = clips["score"].min(), clips["score"].max()
+    grid = np.linspace(low - 0.05 * (high - low), high + 0.05 * (high - low), 400)
+    ax.hist(fitted["score"], np.linspace(grid[0], grid[-1], 26), density=True, color="0.8", label="train clips, fitted")
+    peak = ax.get_ylim()[1]
+    density = np.full_like(grid, np.nan)  # drawn all the same: the legend is that of the first panel
+    if limit["fit"] == "gamma":
+        density = stats.gamma.pdf(grid, limit["shape"], limit["location"], limit["scale"])
+    ax.plot(grid, np.minimum(density, 1.5 * peak), color=DENSITY_COLOR, linewidth=1.5, label="gamma density")
+    ax.axvline(limit["threshold"], color=DENSITY_COLOR, linestyle="--", linewidth=1.5, label="gamma threshold")
+    limited = limit["alarm_above"] if np.isfinite(limit["alarm_above"]) else np.nan
+    ax.axvline(limited, color="black", linewidth=1.5, label="alarm threshold")
+    top = ax.get_ylim()[1]
+    test = clips[clips["split"] == "test"].assign(label=lambda t: label_names(t["label"]))
+    lanes = {"held out": (train["score"][train["held_out"].astype(bool)], "white")}
+    for domain in ("source", "target", ""):
+        for name, color in LABEL_COLORS.items():
+            lanes[f"{domain} {name}".strip()] = (
+                test["score"][(test["domain"] == domain) & (test["label"] == name)],
+                color,
+            )
+    lanes = {name: lane for name, lane in lanes.items() if len(lane[0])}
+    heights = [-top * (0.1 + 0.11 * i) for i in range(len(lanes))]
+    for y, (scores, color) in zip(heights, lanes.values(), strict=True):
+        ax.scatter(scores, np.full(len(scores), y), s=14, color=color, edgecolor="black", linewidth=0.3, alpha=0.8)
+    ticks = [t for t in ax.get_yticks() if 0 <= t <= top]
+    ticks = [ticks[0], ticks[-1]]
+    ax.set_yticks([*heights, *ticks], [*lanes, *(f"{t:.2g}" for t in ticks)])
+    ax.tick_params(axis="y", labelsize="x-small")
+    ax.set_ylim(-top * (0.1 + 0.11 * len(lanes)), top)
+    ax.grid(axis="y", visible=False)
+
+
 def comparison(differences: pd.DataFrame) -> Figure:
-    """Draw by how much the best run is better than each other one, with 95% intervals.
+    """Draw by how much the best run is better than each of the others, with 95% intervals.
 
     Args:
         differences: rows of ``asd.evaluation.tables.compare_with_best``.
@@ -165,7 +179,7 @@ def comparison(differences: pd.DataFrame) -> Figure:
 
 
 def heat_map(values: pd.DataFrame, part: str) -> Figure:
-    """Draw official scores in percent: rows are systems, columns machine types; what is missing is grey.
+    """Draw official scores in percent: rows are systems, columns machine types; missing values are grey.
 
     Args:
         values: what :func:`asd.report.leaderboard.by_machine_type` returned.

@@ -1,12 +1,12 @@
 """One HTML file that shows it all: leaderboard, metrics, curves, and the worst misses to look at and to listen to.
 
-The file is self-contained: pictures and sounds stand in it as data URIs, nothing is fetched from anywhere, so it can be
+The file is self-contained: pictures and sounds are embedded as data URIs, nothing is fetched from anywhere, so it can be
 sent by mail and read in ten years. The template ``report.html.j2`` lies beside this module.
 """
 
 import base64
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,7 @@ from matplotlib.figure import Figure
 
 from asd.data.features import FeatureSettings, as_float, log_mel, read_wav
 from asd.errors import InputError
-from asd.evaluation.decisions import reference_scores
-from asd.evaluation.tables import RunFacts, Tables, of_machine
+from asd.evaluation.results import Evaluation
 from asd.files import replacing
 from asd.plots import common as plots
 from asd.plots import evaluation as evaluation_plots
@@ -32,7 +31,7 @@ RATIO = "{:.2f}".format
 
 
 def embedded(figure: Figure) -> str:
-    """The figure as a data URI (PNG); it is closed, so that a notebook does not show it, too."""
+    """The figure as a data URI (PNG); it is closed, so that a notebook does not show it as well."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130, facecolor="white")
     plt.close(figure)
@@ -45,7 +44,7 @@ def with_interval(value: float, low: float, high: float, factor: float, text: An
 
 
 def grid(frame: pd.DataFrame, texts: Mapping[str, Any]) -> dict[str, Any]:
-    """A frame as the template wants it: column names and rows of texts; ``texts`` formats the columns that it names."""
+    """A frame as the template takes it: column names and rows of texts; ``texts`` has formatters by column name."""
 
     def cell(column: str, value: Any) -> str:
         if not isinstance(value, str) and pd.isna(value):
@@ -60,16 +59,16 @@ def grid(frame: pd.DataFrame, texts: Mapping[str, Any]) -> dict[str, Any]:
 def board_grid(board: pd.DataFrame, part: str) -> dict[str, Any]:
     """The leaderboard's rows of one part; NaN is a dash."""
     columns = ["system", "method", "settings", "official score", "spread", "source", "target", "mixed", "AUC", "pAUC"]
-    some = board.loc[board["part"] == part, [*columns, "runs", "machine types", "undefined cells"]]
-    return grid(some, dict.fromkeys(["official score", "spread", "source", "target", "mixed", "AUC", "pAUC"], PERCENT))
+    rows = board.loc[board["part"] == part, [*columns, "runs", "machine types", "undefined cells"]]
+    return grid(rows, dict.fromkeys(["official score", "spread", "source", "target", "mixed", "AUC", "pAUC"], PERCENT))
 
 
 def means_grid(means: pd.DataFrame) -> dict[str, Any]:
-    """Means of one machine type: a row a part and run; the official score, the harmonic mean, with its interval."""
+    """Means of one machine type: one row per part and run; the official score, a harmonic mean, with its interval."""
     columns = ["official_score", "official_score_low", "official_score_high"]
     rows = []
-    for (part, run_name), some in means.groupby(["part", "run_name"]):
-        by_mean = some.set_index("mean")
+    for (part, run_name), group in means.groupby(["part", "run_name"]):
+        by_mean = group.set_index("mean")
         harmonic = by_mean.loc["harmonic mean"]
         row = {
             "part": part,
@@ -87,37 +86,41 @@ def means_grid(means: pd.DataFrame) -> dict[str, Any]:
 
 def cells_grid(cells: pd.DataFrame) -> dict[str, Any]:
     """Cells of one run and machine type, AUC and pAUC with their intervals."""
-    some = cells[["part", "section", "domain"]].assign(section=cells["section"].map("{:02}".format))
+    frame = cells[["part", "section", "domain"]].assign(section=cells["section"].map("{:02}".format))
     for metric, name in (("auc", "AUC"), ("pauc", "pAUC")):
         columns = [metric, f"{metric}_low", f"{metric}_high"]
-        some[f"{name} (95% interval)"] = [with_interval(*row, 1, RATIO) or "–" for row in cells[columns].to_numpy()]
-    rest = ["precision", "recall", "f1", "n_normal", "n_anomalous"]
-    some[["precision", "recall", "F1", "normal", "anomalous"]] = cells[rest]
-    return grid(some, dict.fromkeys(["precision", "recall", "F1"], RATIO))
+        frame[f"{name} (95% interval)"] = [with_interval(*row, 1, RATIO) or "–" for row in cells[columns].to_numpy()]
+    frame[["precision", "recall", "F1", "normal", "anomalous"]] = cells[
+        ["precision", "recall", "f1", "n_normal", "n_anomalous"]
+    ]
+    return grid(frame, dict.fromkeys(["precision", "recall", "F1"], RATIO))
 
 
 def worst(table: pd.DataFrame, limits: pd.DataFrame) -> list[dict[str, Any]]:
-    """The clips on the wrong side of the threshold, the farthest first: missed anomalies, then false alarms.
+    """The clips on the wrong side of the alarm threshold, the farthest first: missed anomalies, then false alarms.
 
     Args:
         table: a run's score table with decisions, one machine type.
-        limits: its rows of :func:`asd.evaluation.decisions.thresholds`.
+        limits: its rows of :func:`asd.evaluation.results.add_decisions`.
 
     Returns:
-        Up to ``PER_KIND`` each: kind, clip, section, domain, score, threshold.
+        Up to ``PER_KIND`` of each: kind, clip, section, domain, score, threshold.
     """
-    scale = {section: reference_scores(clips, False)[0].std() or 1.0 for section, clips in table.groupby("section")}
-    threshold = limits.set_index("section")["threshold"]
+    train = table[table["split"] == "train"].groupby("section")["score"]
+    scale = train.std(ddof=0).replace(0, 1.0)
+    threshold = limits.set_index("section")["alarm_above"]
     test = table[(table["split"] == "test") & table["label"].notna()]
     test = test.assign(threshold=test["section"].map(threshold))
-    test["excess"] = (test["score"] - test["threshold"]) / test["section"].map(scale)
+    beyond = (test["score"] - test["threshold"]) / test["section"].map(scale)
+    relative = (test["score"] - test["section"].map(train.mean())) / test["section"].map(scale)
+    test["excess"] = beyond.where(np.isfinite(beyond), relative)  # where no clip can alarm
     missed = test[(test["label"] == 1) & (test["decision"] == 0)].nsmallest(PER_KIND, "excess")
     alarms = test[(test["label"] == 0) & (test["decision"] == 1)].nlargest(PER_KIND, "excess")
     columns = ["clip", "section", "domain", "score", "threshold"]
     return [
         {"kind": kind, **row}
-        for kind, some in (("missed anomaly", missed), ("false alarm", alarms))
-        for row in some[columns].to_dict("records")
+        for kind, misses in (("missed anomaly", missed), ("false alarm", alarms))
+        for row in misses[columns].to_dict("records")
     ]
 
 
@@ -135,30 +138,22 @@ def seen_and_heard(clip: dict[str, Any], data_root: Path, features: FeatureSetti
 
 
 def machine_section(
-    machine_type: str,
-    run_name: str,
-    tables: Tables,
-    limits: pd.DataFrame,
-    cells: pd.DataFrame,
-    means: pd.DataFrame,
-    data_root: Path,
-    features: FeatureSettings,
+    machine_type: str, run_name: str, evaluation: Evaluation, data_root: Path, features: FeatureSettings
 ) -> dict[str, Any]:
-    """What the report says of a machine type: all its runs in a table, ``run_name`` in pictures and sounds."""
-    mine = of_machine(tables, machine_type)
-    table = mine[run_name]
-    limit = limits[(limits["run_name"] == run_name) & (limits["machine_type"] == machine_type)]
-    here = cells[(cells["machine_type"] == machine_type) & (cells["run_name"] == run_name)]
-    misses = [seen_and_heard(clip, data_root, features) for clip in worst(table, limit)]
+    """What the report says about a machine type: all its runs in a table, ``run_name`` in pictures and sounds."""
+    tables = evaluation.of(machine_type)
+    limits = evaluation.limits_of(machine_type, run_name)
+    cells, means = evaluation.cells_of(machine_type, run_name), evaluation.means
+    misses = [seen_and_heard(clip, data_root, features) for clip in worst(tables[run_name], limits)]
     return {
         "name": machine_type,
         "run": run_name,
-        "runs": list(mine),
+        "runs": list(tables),
         "means": means_grid(means[means["machine_type"] == machine_type]),
-        "cells": cells_grid(here),
-        "undefined": here.loc[here["auc"].isna(), ["section", "domain"]].to_dict("records"),
-        "roc": embedded(evaluation_plots.roc_curves(table, here)),
-        "scores": embedded(evaluation_plots.decision_thresholds(table, limit)),
+        "cells": cells_grid(cells),
+        "undefined": cells.loc[cells["auc"].isna(), ["section", "domain"]].to_dict("records"),
+        "roc": embedded(evaluation_plots.roc_curves(tables[run_name], cells)),
+        "scores": embedded(evaluation_plots.decision_thresholds(tables[run_name], limits)),
         "worst": [clip for clip in misses if "fault" not in clip],
         "faults": [clip["fault"] for clip in misses if "fault" in clip],
     }
@@ -166,35 +161,29 @@ def machine_section(
 
 def write_report(
     path: Path,
-    tables: Tables,
-    limits: pd.DataFrame,
-    cells: pd.DataFrame,
-    means: pd.DataFrame,
-    facts: Mapping[str, RunFacts],
+    evaluation: Evaluation,
     final: str,
     data_root: Path,
     features: FeatureSettings,
-    notes: Iterable[str] = (),
     further: Mapping[str, pd.DataFrame] | None = None,
 ) -> Path:
     """Write the report.
 
     Args:
         path: of the HTML file.
-        tables: score tables of all runs, with decisions.
-        limits, cells, means, facts: of all runs, see :mod:`asd.evaluation.tables`.
-        final: run name that is looked into, as far as it has scores of a machine type; else the first one that has.
+        evaluation: of all runs, see :func:`asd.evaluation.results.evaluate`.
+        final: run name that is shown in detail for the machine types that it has scores of; elsewhere the first run.
         data_root: where the clips lie.
         features: of the spectrograms.
-        notes: what is missing or odd, a sentence each.
         further: more tables, by title.
     """
+    tables, means, facts = evaluation.tables, evaluation.means, evaluation.facts
     machine_types = sorted({m for table in tables.values() for m in table["machine_type"].unique()})
     sections = []
     for machine_type in machine_types:
-        mine = of_machine(tables, machine_type)
-        run_name = final if final in mine else next(iter(mine))
-        sections.append(machine_section(machine_type, run_name, tables, limits, cells, means, data_root, features))
+        available = evaluation.of(machine_type)
+        run_name = final if final in available else next(iter(available))
+        sections.append(machine_section(machine_type, run_name, evaluation, data_root, features))
     board = leaderboard.leaderboard(tables, means, facts)
     beside = leaderboard.beside_baseline(board, leaderboard.by_machine_type(tables, means, facts, "dev"))
     parts = [
@@ -222,7 +211,8 @@ def write_report(
         beside=heat_picture(beside, "dev"),
         published=grid(published, {"official score": PERCENT, "spread": PERCENT}),
         any_comparable=bool((published["whose"] == "ours").any()),
-        notes=list(dict.fromkeys([*leaderboard.missing(tables), *notes])),
+        notes=list(dict.fromkeys([*leaderboard.missing(tables), *evaluation.notes])),
+        false_alarm_rate=f"{evaluation.false_alarm_rate:g}",
         further={title: grid(frame, {}) for title, frame in (further or {}).items()},
     )
     with replacing(path) as temporary:

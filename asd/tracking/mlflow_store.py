@@ -28,7 +28,7 @@ from mlflow.entities import Metric, Param
 from mlflow.entities import Run as StoredRun
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
-from mlflow.types.schema import Array, ColSpec, DataType, Schema
+from mlflow.types.schema import Array, ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 import asd
 from asd.detection.detector import Detector
@@ -40,8 +40,16 @@ SQLITE = "sqlite:///"
 T = TypeVar("T")
 SERVING_NEEDS = ("filelock", "mlflow", "numpy", "pandas", "scipy", "soundfile", "torch", "torchaudio")
 SIGNATURE = ModelSignature(
-    inputs=Schema([ColSpec(Array(DataType.double), "waveform"), ColSpec(DataType.long, "section")]),
-    outputs=Schema([ColSpec(DataType.double, "score"), ColSpec(DataType.long, "anomalous")]),
+    # a section that is 0.7 must arrive as such, to be refused: MLflow would cut it to an integer
+    inputs=Schema([ColSpec(Array(DataType.double), "waveform"), ColSpec(DataType.double, "section")]),
+    outputs=Schema(
+        [
+            ColSpec(DataType.double, "score"),
+            ColSpec(DataType.long, "anomalous"),
+            ColSpec(DataType.double, "p_value", required=False),
+        ]
+    ),
+    params=ParamSchema([ParamSpec("false_alarm_rate", DataType.double, 0.0)]),  # 0: the detector's own
 )
 
 
