@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from asd.data.features import FeatureSettings
-from asd.evaluation.score_table import table_path, write_table
 from asd.evaluation.results import evaluate
+from asd.evaluation.score_table import table_path, write_table
 from asd.evaluation.tables import RunFacts, Tables
 from asd.report.html import write_report
 

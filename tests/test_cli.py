@@ -76,7 +76,7 @@ def test_score_of_something_else_names_the_file(detector, wav, tmp_path):
 
 
 def test_score_with_a_foreign_detector_names_the_file(wav):
-    failed(run("score", wav, wav, "--section", 3), str(wav), "another kind of file")
+    failed(run("score", wav, wav, "--section", 3), str(wav), "a file of another kind")
 
 
 def test_evaluate_without_a_submission_says_what_it_looked_for(tmp_path):

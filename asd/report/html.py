@@ -1,7 +1,7 @@
 """One HTML file that shows it all: leaderboard, metrics, curves, and the worst misses to look at and to listen to.
 
-The file is self-contained: pictures and sounds are embedded as data URIs, nothing is fetched from anywhere, so it can be
-sent by mail and read in ten years. The template ``report.html.j2`` lies beside this module.
+The file is self-contained: pictures and sounds are embedded as data URIs, nothing is fetched from anywhere, so it can
+be sent by mail and read in ten years. The template ``report.html.j2`` lies beside this module.
 """
 
 import base64
