@@ -27,7 +27,8 @@ from ccsa_ablation import notebook_defaults
 
 import asd.data.store
 from asd.data.clips import clips_table
-from asd.data.features import FeatureSettings, read_wav
+from asd.data.features import FeatureSettings
+from asd.data.recordings import read_recording
 from asd.data.store import open_shard
 from asd.models.classifier import SectionClassifier
 from asd.notebook.parameters import AuxParameters
@@ -114,7 +115,7 @@ def full_size(root: Path, outputs: Path) -> None:
     def refuse(path: Path, sample_rate: int) -> np.ndarray:
         raise AssertionError(f"{path} was opened")
 
-    asd.data.store.read_wav = refuse
+    asd.data.store.read_recording = refuse
     data, _ = report("start of another one: no wav is opened", start)
 
     def epoch() -> None:
@@ -123,7 +124,7 @@ def full_size(root: Path, outputs: Path) -> None:
             pass
 
     report(f"an epoch of batches: {len(data.source)} clips, as many of {len(data.others)} proxy outliers", epoch)
-    asd.data.store.read_wav = read_wav
+    asd.data.store.read_recording = read_recording
 
 
 def several_gigabytes(root: Path, outputs: Path) -> None:

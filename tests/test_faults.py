@@ -39,7 +39,7 @@ FAST = {
     "06_evaluation": {"resamples": 100},
 }
 DATA = {  # up to this cell a notebook has met its data
-    "01_exploration": "open_shard(clips", "02_features": "read_wav(p.data", "03_aux": "= training_data(",
+    "01_exploration": "open_shard(clips", "02_features": "read_recording(p.data", "03_aux": "= training_data(",
     "04_ccsa": "parent = find_pretrained", "06_evaluation": "with_labels(tables",
 }  # fmt: skip
 TOYS = ("logits = torch.tensor", "embed(picture)", "AUC of exp(scores)", "one failure")  # nothing to do with data
@@ -169,8 +169,8 @@ TRAIN = "fan/train/section_00_source_train_normal_0000.wav"
 TEST = "fan/source_test/section_00_source_test_normal_0000.wav"
 WAVS = {
     "cut short": (lambda path: os.truncate(path, 9000), "cut short: its header announces 16000 bytes"),
-    "empty": (lambda path: os.truncate(path, 0), "cannot be read as a wav file"),
-    "no sound": (lambda path: path.write_text("a text"), "cannot be read as a wav file"),
+    "empty": (lambda path: os.truncate(path, 0), "cannot be read as a recording"),
+    "no sound": (lambda path: path.write_text("a text"), "cannot be read as a recording"),
     "no samples": (lambda path: written(path, noise(0)), "holds no samples"),
     "stereo": (lambda path: written(path, noise().reshape(-1, 2)), "channels is 2; allowed: 1"),
     "rate": (lambda path: written(path, noise(), 44100), "sample_rate is 44100; allowed: 16000"),
@@ -183,7 +183,7 @@ WAVS = {
 def test_a_faulty_recording_stops_a_training_before_it_begins_and_is_named(fails, root, fault):
     spoil, said = WAVS[fault]
     spoil(root / TRAIN)
-    fails(f"1 of 16 wav files cannot be used:\n{root / TRAIN}: {said}")
+    fails(f"1 of 16 recordings cannot be used:\n{root / TRAIN}: {said}")
 
 
 @pytest.mark.parametrize("fault", WAVS)

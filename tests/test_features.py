@@ -7,13 +7,9 @@ from pathlib import Path
 import librosa
 import numpy as np
 import pytest
-import soundfile
 import torch
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
 
-from asd.data.features import FeatureSettings, as_float, from_fixed, log_mel, mel_frequencies, read_wav, to_fixed
-from asd.errors import InputError
+from asd.data.features import FeatureSettings, from_fixed, log_mel, mel_frequencies, to_fixed
 
 RATE = 16000
 PROJECT = Path(__file__).resolve().parents[1]
@@ -128,123 +124,3 @@ def test_torchaudios_extension_is_stood_in_for_only_where_torch_has_no_cuda(tmp_
     (package / "functional.py").write_text("melscale_fbanks = None")
     code = f"import torch; torch.version.cuda = {cuda!r}; import asd.data.mel_filters"
     assert fresh_process(code, tmp_path) == printed
-
-
-# ------------------------------------------------------------------------------------------------------------ wav files
-
-
-def written(path: Path, samples: np.ndarray, rate: int = RATE, **options) -> Path:
-    soundfile.write(path, samples, rate, **options)
-    return path
-
-
-def test_a_16_bit_file_gives_its_samples_as_they_are(tmp_path):
-    samples = np.array([0, 1, -1, 32767, -32768], dtype=np.int16)
-    for name in ("a.wav", "b.WAV"):
-        read = read_wav(written(tmp_path / name, samples, subtype="PCM_16", format="WAV"), RATE)
-        assert read.dtype == np.int16
-        assert read.tolist() == samples.tolist()
-    assert as_float(samples).tolist() == [0, 1 / 32768, -1 / 32768, 32767 / 32768, -1]
-
-
-@pytest.mark.parametrize(
-    ("subtype", "error"), [("PCM_U8", 2e-2), ("PCM_24", 1e-6), ("PCM_32", 1e-7), ("FLOAT", 0), ("DOUBLE", 0)]
-)
-@pytest.mark.parametrize("container", ["WAV", "WAVEX"])
-def test_files_of_other_bit_depths_give_floats(tmp_path, subtype, error, container):
-    samples = noise(500)
-    read = read_wav(written(tmp_path / "a.wav", samples, subtype=subtype, format=container), RATE)
-    assert read.dtype == np.float32
-    np.testing.assert_allclose(read, samples, atol=error, rtol=0)
-    torch.testing.assert_close(as_float(read), torch.from_numpy(read))
-
-
-def test_chunks_beside_the_samples_do_no_harm(tmp_path):
-    path = written(tmp_path / "a.wav", np.arange(100, dtype=np.int16))
-    whole = path.read_bytes()
-    note = b"LIST" + (3).to_bytes(4, "little") + b"abc\0"
-    path.write_bytes(whole[:12] + note + whole[12:] + note + b"more")
-    assert read_wav(path, RATE).tolist() == list(range(100))
-
-
-NOT_A_NUMBER = np.array([0, np.nan, 0], dtype=np.float32)
-INFINITE = np.array([0, np.inf, 0], dtype=np.float32)
-
-
-@pytest.mark.parametrize(
-    ("make", "said"),
-    [
-        (lambda path: None, "No such file"),
-        (lambda path: path.mkdir(), "cannot be read as a wav file"),
-        (lambda path: path.write_bytes(b""), "cannot be read as a wav file"),
-        (lambda path: path.write_bytes(b"<html>404</html>" * 9), "cannot be read as a wav file"),
-        (lambda path: written(path, noise(0)), "holds no samples"),
-        (lambda path: written(path, noise(200).reshape(100, 2)), "channels is 2; allowed: 1"),
-        (lambda path: written(path, noise(100), 44100), "sample_rate is 44100; allowed: 16000"),
-        (lambda path: written(path, noise(100), format="FLAC"), "container is FLAC; allowed: WAV"),
-        (lambda path: written(path, noise(100), format="RF64"), "container is RF64; allowed: WAV"),
-        (lambda path: written(path, noise(1000), subtype="IMA_ADPCM"), "encoding is IMA_ADPCM; allowed: PCM_16"),
-        (lambda path: written(path, NOT_A_NUMBER, subtype="FLOAT"), "NaN or infinite"),
-        (lambda path: written(path, INFINITE, subtype="DOUBLE"), "NaN or infinite"),
-    ],
-)
-def test_what_cannot_be_used_is_an_error_that_names_the_file(tmp_path, make, said):
-    path = tmp_path / "a.wav"
-    make(path)
-    with pytest.raises(InputError) as error:
-        read_wav(path, RATE)
-    assert str(path) in str(error.value)
-    assert said in str(error.value)
-
-
-@pytest.mark.parametrize("container", ["WAV", "WAVEX"])
-@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
-def test_a_file_that_is_cut_short_anywhere_is_refused(tmp_path, container, subtype):
-    path = written(tmp_path / "a.wav", noise(50), subtype=subtype, format=container)
-    whole = path.read_bytes()
-    for length in range(len(whole)):
-        path.write_bytes(whole[:length])
-        with pytest.raises(InputError, match=r"a\.wav: (cannot be read|cut short|holds no samples)"):
-            read_wav(path, RATE)
-
-
-HEADER = 44  # bytes before the samples of a plain wav file
-
-
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    changes=st.lists(st.tuples(st.integers(0, HEADER - 1), st.integers(0, 255)), min_size=1, max_size=4),
-    kept=st.integers(0, HEADER + 200),
-)
-@example(changes=[(40, 0), (41, 0)], kept=HEADER + 200)  # no samples announced
-@example(changes=[(43, 255)], kept=HEADER + 200)  # gigabytes announced
-@example(changes=[(34, 8)], kept=HEADER + 200)  # 8 bits instead of 16
-def test_a_damaged_header_gives_an_error_or_samples_that_are_in_the_file_and_nothing_else(tmp_path, changes, kept):
-    samples = np.arange(-50, 50, dtype=np.int16)
-    whole = written(tmp_path / "whole.wav", samples).read_bytes()
-    assert len(whole) == HEADER + 2 * len(samples)
-    content = bytearray(whole)
-    for place, value in changes:
-        content[place] = value
-    path = tmp_path / "a.wav"
-    path.write_bytes(content[:kept])
-    try:
-        read = read_wav(path, RATE)
-    except InputError as error:
-        assert str(path) in str(error)
-    else:
-        assert read.ndim == 1 and 0 < len(read) <= 2 * len(samples)
-        assert np.isfinite(read).all()
-        if read.dtype == np.int16:
-            assert read.tobytes() in whole
-
-
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(content=st.binary(max_size=200), head=st.sampled_from([b"", b"RIFF", b"RIFF\xff\xff\xff\x7fWAVEfmt ", b"fLaC"]))
-def test_any_bytes_give_an_error_that_names_the_file_or_samples(tmp_path, content, head):
-    path = tmp_path / "a.wav"
-    path.write_bytes(head + content)
-    try:
-        assert len(read_wav(path, RATE)) <= len(content)
-    except InputError as error:
-        assert str(path) in str(error)

@@ -10,8 +10,9 @@ import soundfile
 import torch
 
 from asd.data.clips import clips_table
-from asd.data.features import FeatureSettings, as_float, log_mel, read_wav
+from asd.data.features import FeatureSettings, as_float, log_mel
 from asd.data.frames import Frames, LabelledFrames, gathered
+from asd.data.recordings import read_recording
 from asd.data.store import Shard, open_shard
 from asd.training.batches import cycled, mix, section_batches, seeded, shuffled, window_batches
 
@@ -150,7 +151,7 @@ def test_normalize_waveform_equals_scaling_the_waveform_to_rms_1(root, shards):
     shard = shards["fan"]
     frames = Frames([(shard, paths(shard))], "cpu", normalize_waveform=True)
     for i, path in enumerate(shard.table.index):
-        waveform = as_float(read_wav(root / path, 16000))
+        waveform = as_float(read_recording(root / path, 16000))
         expected = log_mel(waveform / waveform.square().mean().sqrt(), FEATURES)
         (found,) = frames.crop(torch.tensor([i]), torch.tensor([0]), len(expected))
         torch.testing.assert_close(found, expected, rtol=0, atol=0.0025)

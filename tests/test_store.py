@@ -16,8 +16,9 @@ import torch
 
 import asd.data.store
 from asd.data.clips import clips_table
-from asd.data.features import FeatureSettings, as_float, log_mel, read_wav
+from asd.data.features import FeatureSettings, as_float, log_mel
 from asd.data.frames import Frames
+from asd.data.recordings import read_recording
 from asd.data.store import Shard, open_shard
 from asd.errors import InputError
 
@@ -42,7 +43,7 @@ def no_wav_is_opened(monkeypatch: pytest.MonkeyPatch):
     def refuse(path: Path, sample_rate: int) -> np.ndarray:
         raise AssertionError(f"{path} was opened")
 
-    return lambda: monkeypatch.setattr(asd.data.store, "read_wav", refuse)
+    return lambda: monkeypatch.setattr(asd.data.store, "read_recording", refuse)
 
 
 def opened(root: Path, store: Path, features: FeatureSettings = FEATURES, machine_type: str = "fan") -> Shard:
@@ -62,7 +63,7 @@ def assert_right(shard: Shard, root: Path) -> None:
     clips = clips_table(root)
     assert sorted(shard.table.index) == sorted(clips.loc[clips["machine_type"] == shard.machine_type, "path"])
     for path in shard.table.index:
-        frames = log_mel(as_float(read_wav(root / path, shard.features.sample_rate)), shard.features).numpy()
+        frames = log_mel(as_float(read_recording(root / path, shard.features.sample_rate)), shard.features).numpy()
         found = shard.frames_of(path)
         assert found.shape == frames.shape
         assert np.abs(found - frames).max() <= 0.002
@@ -138,7 +139,7 @@ def test_a_change_of_the_wav_files_is_seen_and_the_fingerprint_changes_with_cont
     if change == "touched":
         os.utime(path, (1, 1))
     elif change == "other sound":
-        samples = read_wav(path, 16000)
+        samples = read_recording(path, 16000)
         soundfile.write(path, samples[::-1], 16000, subtype="PCM_16")
     elif change == "added":
         shutil.copyfile(path, path.with_name("section_00_source_train_normal_0100.wav"))
@@ -235,7 +236,7 @@ def test_all_faulty_wav_files_are_named_in_one_message_and_nothing_is_left_behin
     with pytest.raises(InputError) as error:
         opened(root, tmp_path / "store")
     message = str(error.value)
-    assert message.startswith(f"4 of {len(clips_table(root))} wav files cannot be used:\n")
+    assert message.startswith(f"4 of {len(clips_table(root))} recordings cannot be used:\n")
     for file, said in ((first, "cut short"), (second, "cannot be read"), (third, "channels"), (fourth, "1023 samples")):
         assert any(str(file) in line and said in line for line in message.splitlines())
     assert not shards(tmp_path / "store") and not leftovers(tmp_path / "store")
@@ -268,12 +269,12 @@ sys.path.insert(0, {project!r})
 import time, asd.data.store
 from asd.data.clips import clips_table
 from asd.data.features import FeatureSettings
-read = asd.data.store.read_wav
+read = asd.data.store.read_recording
 def slow(path, sample_rate):
     print(path, flush=True)
     time.sleep({pause})
     return read(path, sample_rate)
-asd.data.store.read_wav = slow
+asd.data.store.read_recording = slow
 asd.data.store.open_shard(clips_table({root!r}), {root!r}, "fan", FeatureSettings(n_mels=32), {store!r})
 """
 
@@ -311,7 +312,7 @@ def test_an_interrupted_build_leaves_nothing_behind(root, tmp_path, monkeypatch)
     def interrupted(path, sample_rate):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(asd.data.store, "read_wav", interrupted)
+    monkeypatch.setattr(asd.data.store, "read_recording", interrupted)
     with pytest.raises(KeyboardInterrupt):
         opened(root, tmp_path / "store")
     assert not shards(tmp_path / "store") and not leftovers(tmp_path / "store")

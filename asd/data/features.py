@@ -6,21 +6,16 @@ only, no padding. The store keeps them in fixed point.
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 from torch import Tensor
 
 from asd.data.mel_filters import melscale_fbanks
-from asd.errors import InputError
 
 FLOOR = 1e-10  # power; −100 dB
-ENCODINGS = ("PCM_16", "PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")  # of wav files, as soundfile calls them
 STEPS = 256  # per decibel: 16 bits hold ±128 dB with an error of at most 0.002 dB, 15 times finer than float16
 
 
@@ -125,58 +120,6 @@ def from_fixed(frames: Tensor) -> Tensor:
         tensor([-100.0000,   12.3398])
     """
     return frames.float() / STEPS
-
-
-def read_wav(path: Path | str, sample_rate: int) -> np.ndarray:
-    """Read a mono wav file: 16-bit samples unchanged, samples of any other encoding as float32 in ±1.
-
-    Args:
-        path: the wav file.
-        sample_rate: the sampling rate that it must have, in Hz.
-
-    Returns:
-        (samples,) int16 or float32; see :func:`as_float`.
-
-    Raises:
-        InputError: the file is no wav file, empty, cut short, stereo, compressed, of another sampling rate, or holds
-            values that are not finite.
-    """
-    allowed = {"container": ("WAV", "WAVEX"), "channels": (1,), "sample_rate": (sample_rate,), "encoding": ENCODINGS}
-    try:
-        announced, available = data_bytes(path)
-        if announced > available:  # libsndfile silently reads what there is
-            raise InputError(f"{path}: cut short: its header announces {announced} bytes, it has {available} of them")
-        with soundfile.SoundFile(path) as file:
-            found = {"container": file.format, "channels": file.channels, "sample_rate": file.samplerate}
-            for name, value in (found | {"encoding": file.subtype}).items():
-                if value not in allowed[name]:
-                    raise InputError(f"{path}: {name} is {value}; allowed: {', '.join(map(str, allowed[name]))}")
-            waveform = file.read(dtype="int16" if file.subtype == "PCM_16" else "float32")
-    except (soundfile.SoundFileError, OSError, TypeError) as error:
-        raise InputError(f"{path}: cannot be read as a wav file ({error})") from error
-    if len(waveform) == 0:
-        raise InputError(f"{path}: holds no samples")
-    if not np.isfinite(waveform).all():
-        raise InputError(f"{path}: holds NaN or infinite samples")
-    return waveform
-
-
-def data_bytes(path: Path | str) -> tuple[int, int]:
-    """Number of bytes of samples that a wav file's header announces, and that the file has; 0, 0 without a header.
-
-    The format is RIFF: after 12 bytes, chunks of a name, a size in 4 bytes, and that many bytes, padded to an even
-    number.
-    """
-    with open(path, "rb") as file:
-        size, position = os.fstat(file.fileno()).st_size, 12
-        if file.read(4) != b"RIFF":
-            return 0, 0
-        while len(head := os.pread(file.fileno(), 8, position)) == 8:
-            announced = int.from_bytes(head[4:], "little")
-            if head[:4] == b"data":
-                return announced, size - position - 8
-            position += 8 + announced + announced % 2
-    return 0, 0
 
 
 def as_float(waveform: np.ndarray) -> Tensor:

@@ -21,7 +21,8 @@ import pandas as pd
 import torch
 from filelock import FileLock
 
-from asd.data.features import FeatureSettings, as_float, from_fixed, log_mel, read_wav, to_fixed
+from asd.data.features import FeatureSettings, as_float, from_fixed, log_mel, to_fixed
+from asd.data.recordings import read_recording
 from asd.errors import InputError
 
 VERSION = 1  # of the layout of a shard
@@ -211,7 +212,7 @@ def computed_frames(root: Path, paths: list[str], features: FeatureSettings) -> 
         torch.set_num_threads(n_threads)
     if faults:
         more = f"\nand {len(faults) - 20} more" if len(faults) > 20 else ""
-        raise InputError(f"{len(faults)} of {len(paths)} wav files cannot be used:\n" + "\n".join(faults[:20]) + more)
+        raise InputError(f"{len(faults)} of {len(paths)} recordings cannot be used:\n" + "\n".join(faults[:20]) + more)
 
 
 def clip_frames(path: Path, features: FeatureSettings) -> tuple[np.ndarray, dict] | InputError:
@@ -223,7 +224,7 @@ def clip_frames(path: Path, features: FeatureSettings) -> tuple[np.ndarray, dict
         faulty clip does not hide the next.
     """
     try:
-        samples = read_wav(path, features.sample_rate)
+        samples = read_recording(path, features.sample_rate)
     except InputError as error:
         return error
     if features.n_frames(len(samples)) == 0:

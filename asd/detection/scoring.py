@@ -8,8 +8,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from asd.data.features import read_wav
 from asd.data.frames import Frames
+from asd.data.recordings import read_recording
 from asd.data.store import Shard
 from asd.detection.detector import Decision, Detector
 from asd.errors import InputError
@@ -81,7 +81,7 @@ def decide_recordings(
     """
     for path in wavs:
         try:
-            score = detector.score(detector.frames(read_wav(path, detector.features.sample_rate)), section)
+            score = detector.score(detector.frames(read_recording(path, detector.features.sample_rate)), section)
         except InputError as error:
             raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
         yield detector.decide(score, section, false_alarm_rate)

@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from asd.data.features import FeatureSettings, as_float, log_mel, read_wav
+from asd.data.features import FeatureSettings, as_float, log_mel
+from asd.data.recordings import read_recording
 from asd.errors import InputError
 from asd.evaluation.results import Evaluation
 from asd.files import replacing
@@ -128,7 +129,7 @@ def seen_and_heard(clip: dict[str, Any], data_root: Path, features: FeatureSetti
     """Add ``picture`` (spectrogram) and ``sound`` as data URIs, or ``fault`` where the recording cannot be used."""
     path = data_root / clip["clip"]
     try:
-        frames = log_mel(as_float(read_wav(path, features.sample_rate)), features)
+        frames = log_mel(as_float(read_recording(path, features.sample_rate)), features)
         sound = base64.b64encode(path.read_bytes()).decode()
     except InputError as error:
         return clip | {"fault": str(error)}
