@@ -1,4 +1,4 @@
-"""04_ccsa: which runs it may start from, what it takes over from them, and the terms of its loss."""
+"""04_ccsa: which runs it may start from, what it inherits from them, and the terms of its loss."""
 
 import json
 from pathlib import Path
@@ -33,13 +33,13 @@ def score_table(run_id: str, method: str = "aux") -> pd.DataFrame:
 
 
 class Runs:
-    """A store of its own, and runs made up in it."""
+    """A separate store with made-up runs."""
 
     def __init__(self, root: Path):
         self.root, self.store = root, Store(root)
 
     def add(self, files: bool = True, **tags: str) -> str:
-        """Make up a finished 03_aux of fan; tags given replace its own, None takes one away."""
+        """Make up a finished 03_aux run of fan; the given tags replace its own, None removes one."""
         usual = {"method": "aux", "machine_type": "fan", "debug": "False", "complete": "true"}
         usual |= {"data": json.dumps({"fan": FINGERPRINT, "valve": "of the proxy outliers"})}
         tags = {name: value for name, value in (usual | tags).items() if value is not None}
@@ -72,11 +72,11 @@ def finished(runs: Runs) -> str:
 
 def defaults() -> dict:
     cells = json.loads((PROJECT / "notebooks" / "04_ccsa.ipynb").read_text())["cells"]
-    (cell,) = [one for one in cells if "parameters" in one["metadata"].get("tags", [])]
-    return assignments("".join(cell["source"]))
+    (parameters,) = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    return assignments("".join(parameters["source"]))
 
 
-def test_a_named_run_is_loaded_with_all_that_it_was_trained_with(runs: Runs, finished: str):
+def test_a_named_run_is_loaded_with_everything_that_it_was_trained_with(runs: Runs, finished: str):
     parent = find_pretrained(runs.root, "fan", finished)
     assert parent.run_id == finished
     assert parent.validation_fraction == 0.25
@@ -115,7 +115,7 @@ def test_a_score_table_of_another_method_or_of_several_runs_names_no_run(runs: R
     ],
     ids=["unfinished", "debug", "other machine type", "other method", "fine-tuned already", "not ours"],
 )
-def test_a_run_that_is_no_classifier_to_start_from_is_refused(runs: Runs, tags: dict, message: str):
+def test_a_run_that_is_not_a_suitable_classifier_is_refused(runs: Runs, tags: dict, message: str):
     run_id = runs.add(files=False, **tags)
     with pytest.raises(InputError, match=f"run_id: the run {run_id} .*{message}"):
         find_pretrained(runs.root, "fan", run_id)
@@ -205,7 +205,7 @@ def test_the_control_takes_as_many_source_clips_of_each_section_and_no_held_out_
     assert first <= {tuple(clip.flatten().tolist()) for clip in whole(fan.source)}
     assert not first & {tuple(clip.flatten().tolist()) for clip in whole(fan.held_out)}
     others = [adaptation_clips(fan, "source", seed) for seed in range(1, 6)]
-    assert any({tuple(clip.flatten().tolist()) for clip in whole(one)} != first for one in others)
+    assert any({tuple(clip.flatten().tolist()) for clip in whole(other)} != first for other in others)
 
 
 def whole(clips: LabelledFrames) -> torch.Tensor:
@@ -228,10 +228,10 @@ def batch() -> SectionBatch:
     return SectionBatch(torch.randn(8, 20, 16, generator=generator), section, n_source=3)
 
 
-def test_terms_are_those_of_the_batch_put_together_by_hand():
-    model, some = tiny_detector("classifier").model, batch()
-    terms, embedding = adaptation_terms(model, some, margin=50.0)
-    logits, section = model(some.frames), some.section.argmax(1)
+def test_terms_equal_those_computed_by_hand_from_the_batch():
+    model, drawn = tiny_detector("classifier").model, batch()
+    terms, embedding = adaptation_terms(model, drawn, margin=50.0)
+    logits, section = model(drawn.frames), drawn.section.argmax(1)
     semantic, contrastive = ccsa(embedding[:3], embedding[3:6], section[:3], section[3:], 50.0)
     expected = {
         "source": classification(logits[:3], section[:3]).mean(),
@@ -255,7 +255,7 @@ def test_terms_are_float32_under_autocast():
     assert terms["semantic"].item() == pytest.approx((d * same).mean().item(), rel=1e-5)
 
 
-def test_gradient_norms_are_those_at_the_embedding():
+def test_gradient_norms_are_taken_at_the_embedding():
     embedding = torch.randn(4, 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
     norms = gradient_norms({"a": embedding.square().sum(), "b": 0 * embedding.sum()}, embedding)
     torch.testing.assert_close(norms, {"gradient_a": 2 * embedding.detach().norm(), "gradient_b": torch.zeros(())})
@@ -264,7 +264,7 @@ def test_gradient_norms_are_those_at_the_embedding():
 def test_distances_are_root_mean_squares_over_the_whole_embedding(fan: TrainingData):
     model = tiny_detector("classifier").model
     table = pair_distances(model, fan.source, fan.target, n_frames=20)
-    (a, of_a), (b, of_b) = (embeddings(model, clips, 20, pooled=False) for clips in (fan.source, fan.target))
+    (a, of_a), (b, of_b) = (embeddings(model, domain, 20, pooled=False) for domain in (fan.source, fan.target))
     expected = [((x - y) ** 2).mean().sqrt().item() for x in a for y in b]
     assert table["distance"].tolist() == pytest.approx(expected, rel=1e-4)
     same = [bool(s == t) for s in of_a for t in of_b]

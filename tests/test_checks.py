@@ -1,4 +1,4 @@
-"""Oddities are found where they are, and nowhere else."""
+"""Oddities of a data set are found where there are any, and nowhere else."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ from asd.data.clips import clips_table
 
 
 def table(*rows: tuple) -> pd.DataFrame:
-    """Clips of a fan: (section, domain, split, label, attribute) each."""
+    """A clips table of a fan, from rows (section, domain, split, label, attribute)."""
     clips = pd.DataFrame(rows, columns=["section", "domain", "split", "label", "attribute"]).astype({"label": "Int64"})
     return clips.assign(machine_type="fan", path=[f"clip{i}.wav" for i in range(len(clips))])
 
@@ -21,8 +21,8 @@ def complete(section: int) -> list[tuple]:
 
 
 def found(clips: pd.DataFrame) -> dict[str, int]:
-    odd = odd_names(clips)
-    return dict(zip(odd["oddity"], odd["clips"], strict=True))
+    oddities = odd_names(clips)
+    return dict(zip(oddities["oddity"], oddities["clips"], strict=True))
 
 
 def test_a_complete_data_set_has_no_oddities(two_machines):
@@ -40,12 +40,12 @@ def test_a_complete_data_set_has_no_oddities(two_machines):
 )
 def test_a_gap_is_found_in_its_section_alone(left_out, oddity):
     clips = table(*complete(0), *complete(1))
-    gone = (clips[list(left_out)] == pd.Series(left_out)).all(axis=1) & (clips["section"] == 1)
-    clips = clips[~gone]
-    concerned = clips[clips["section"] == 1]
+    is_left_out = (clips[list(left_out)] == pd.Series(left_out)).all(axis=1) & (clips["section"] == 1)
+    clips = clips[~is_left_out]
+    affected = clips[clips["section"] == 1]
     if "no AUC" in oddity:
-        concerned = concerned[(concerned["domain"] == "source") & (concerned["split"] == "test")]
-    assert found(clips) == {oddity: len(concerned)}
+        affected = affected[(affected["domain"] == "source") & (affected["split"] == "test")]
+    assert found(clips) == {oddity: len(affected)}
 
 
 def test_a_section_without_any_train_clip():
@@ -85,8 +85,8 @@ def test_oddities_of_recordings():
     level = pd.Series([-20.0, -21, -22, -23, -41, -np.inf, -20, -20, -20, -20, -20, -20])
     samples = pd.Series([100] * 11 + [90])
     digest = pd.Series(list("abcdefghikka"))  # 0 and 11: in train and in test
-    odd = odd_recordings(clips, level, samples, digest).set_index("oddity")[["clips", "example"]]
-    assert odd.T.to_dict("list") == {
+    oddities = odd_recordings(clips, level, samples, digest).set_index("oddity")[["clips", "example"]]
+    assert oddities.T.to_dict("list") == {
         "length differs: 90 to 100 samples, most have 100": [1, "clip11.wav"],
         "digital silence": [1, "clip5.wav"],
         "20 dB or more below the median level": [1, "clip4.wav"],

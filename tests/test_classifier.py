@@ -1,4 +1,4 @@
-"""The classifier as an anomaly detector: scores that keep their order, and normalisation as its names say."""
+"""The classifier as an anomaly detector: scores that keep their order, and each kind of normalisation."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def with_logits(logits: torch.Tensor) -> SectionClassifier:
     return model
 
 
-def test_the_score_is_the_log_odds_against_the_own_section():
+def test_the_score_is_the_log_odds_against_the_snippets_own_section():
     logits = torch.randn(7, 3, dtype=torch.float64)
     section = torch.tensor([0, 1, 2, 0, 1, 2, 0])
     own = logits.softmax(dim=1)[torch.arange(7), section]
@@ -41,7 +41,7 @@ def test_scores_of_confident_snippets_keep_their_order_where_the_softmax_saturat
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_normalisation_gives_logits_gradients_and_its_own_state_back(kind):
+def test_every_kind_of_normalisation_gives_logits_and_gradients_and_restores_its_state(kind):
     model = classifier(kind)
     model(frames()).square().sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
@@ -69,7 +69,7 @@ def test_mean_std_normalises_every_band_by_the_given_mean_and_std(kind):
 
 
 @pytest.mark.parametrize("kind", ["batchnorm", "none"])
-def test_the_other_kinds_do_not_care_for_the_given_mean_and_std(kind):
+def test_the_other_kinds_ignore_the_given_mean_and_std(kind):
     layer = Normalization(kind, 24)
     before = layer(frames())
     layer.set(torch.ones(24), torch.ones(24))

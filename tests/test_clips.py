@@ -1,4 +1,4 @@
-"""The clips table: right for every layout and name in use, an error that names the file for every other."""
+"""The clips table: right for every layout and name in use, and for all others an error that names the file."""
 
 import os
 import re
@@ -63,11 +63,11 @@ NORMAL = "section_00_source_train_normal_0001.wav"
         ("my-own_pump.2/train/section_117_source_train_normal_0000_noAttribute.WAV", 117, "source", "train", 0, None),
     ],
 )
-def test_a_name_tells_section_domain_split_label_and_attribute(
+def test_a_name_gives_section_domain_split_label_and_attribute(
     tmp_path, path, section, domain, split, label, attribute
 ):
     row = only_row(touch(tmp_path, path))
-    if attribute is None:  # all that follows the number
+    if attribute is None:  # everything after the number
         attribute = re.search(r"_\d{4}_(.+)\.[a-zA-Z]+$", path)[1]
     assert pd.isna(row["label"]) if label is pd.NA else row["label"] == label
     del row["label"]
@@ -92,7 +92,7 @@ def test_a_name_tells_section_domain_split_label_and_attribute(
         "fan/train/section_00_sauce_train_normal_0001.wav",
         "fan/train/section_00_source_train_normal_0001_.wav",
         "fan/train/section_1234567890123456789012_source_train_normal_0001.wav",
-        "fan/train/section_٠٠_source_train_normal_0001.wav",  # digits, but not ours
+        "fan/train/section_٠٠_source_train_normal_0001.wav",  # digits, but not ASCII
         "fan/train/section_00_source_train_normal_0001_a\nb.wav",
         "fan/train/section_00_source_test_normal_0001.wav",
         "fan/test/section_00_source_train_normal_0001.wav",
@@ -182,7 +182,7 @@ LATER = ["fan/train/section_03_source_train_normal_0001_a.wav", "fan/target_test
     ("dev", "evaluation"),
     [("dev_data/", "eval_data/"), ("", ""), ("", "eval/"), ("dcase/dev_data/raw/", "dcase/eval_data/raw/")],
 )
-def test_development_and_evaluation_data_lie_in_one_folder_or_apart(tmp_path, dev, evaluation):
+def test_development_and_evaluation_data_may_share_a_folder_or_not(tmp_path, dev, evaluation):
     touch(tmp_path, *(dev + path for path in LAYOUT), *(evaluation + path for path in LATER))
     clips = clips_table(tmp_path)
     assert list(clips.columns) == COLUMNS
@@ -190,7 +190,7 @@ def test_development_and_evaluation_data_lie_in_one_folder_or_apart(tmp_path, de
     assert clips.groupby("machine_type")["section"].agg(set).to_dict() == {"fan": {0, 3}, "valve": {0}}
 
 
-def test_the_data_root_may_be_a_part_or_one_machine_types_folder(tmp_path, monkeypatch):
+def test_the_data_root_may_be_one_part_or_one_machine_types_folder(tmp_path, monkeypatch):
     touch(tmp_path, *(f"dev_data/{path}" for path in LAYOUT), *(f"eval_data/{path}" for path in LATER))
     assert sorted(clips_table(tmp_path / "dev_data")["path"]) == sorted(LAYOUT)
     fan = clips_table(tmp_path / "dev_data" / "fan")
@@ -208,13 +208,13 @@ def test_the_data_root_may_be_named_like_a_folder_of_clips(tmp_path, name):
     assert len(clips_table(tmp_path / name)) == len(LAYOUT)
 
 
-def test_hidden_and_foreign_files_are_left_out(tmp_path):
+def test_hidden_and_foreign_files_are_skipped(tmp_path):
     touch(tmp_path, *LAYOUT, f"fan/train/._{NORMAL}", f"__MACOSX/fan/train/._{NORMAL}", f".Trash/fan/train/{NORMAL}")
     touch(tmp_path, "fan/train/readme.txt", "fan/notes/recording.wav", "recording.wav", "fan/train/old/recording.wav")
     assert clips_table(tmp_path)["path"].tolist() == sorted(LAYOUT)
 
 
-def test_links_are_followed_and_one_that_leads_back_does_no_harm(tmp_path):
+def test_links_are_followed_and_a_circular_one_does_no_harm(tmp_path):
     touch(tmp_path / "disk", *LAYOUT)
     root = tmp_path / "root"
     root.mkdir()
@@ -224,7 +224,7 @@ def test_links_are_followed_and_one_that_leads_back_does_no_harm(tmp_path):
     assert clips_table(root)["path"].tolist() == sorted(f"dev_data/{path}" for path in LAYOUT)
 
 
-def test_a_folder_that_cannot_be_listed_is_left_out_with_a_warning(tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_listed_is_skipped_with_a_warning(tmp_path, monkeypatch):
     touch(tmp_path, *LAYOUT, "lost+found/x")
     listed = os.scandir
 
@@ -238,7 +238,7 @@ def test_a_folder_that_cannot_be_listed_is_left_out_with_a_warning(tmp_path, mon
         assert len(clips_table(tmp_path)) == len(LAYOUT)
 
 
-def test_a_clip_that_is_there_twice_is_an_error_that_names_both(tmp_path):
+def test_two_clips_of_one_name_are_an_error_that_names_both(tmp_path):
     touch(tmp_path, f"dev_data/fan/train/{NORMAL}", f"copy/fan/train/{NORMAL}", *LAYOUT)
     with pytest.raises(InputError, match=f"2 clips share.*copy/fan/train/{NORMAL}.*dev_data/fan/train/{NORMAL}"):
         clips_table(tmp_path)
@@ -268,7 +268,7 @@ def labels(root: Path) -> dict:
 
 
 @pytest.mark.parametrize("folder", [".", "ground_truth", "eval_data/truth"])
-def test_labels_of_evaluation_clips_come_from_the_ground_truth_wherever_it_lies(tmp_path, folder):
+def test_labels_of_evaluation_clips_come_from_the_ground_truth_in_any_folder(tmp_path, folder):
     names = [f"section_03_target_test_000{i}.wav" for i in range(3)]
     touch(tmp_path, *LAYOUT, *(f"eval_data/fan/target_test/{name}" for name in names))
     truth(tmp_path, folder, f"{names[1]},1\n{names[0]},0\nelsewhere.wav,1\n")
@@ -278,7 +278,7 @@ def test_labels_of_evaluation_clips_come_from_the_ground_truth_wherever_it_lies(
     assert found["section_00_source_test_anomaly_0001.wav"] == 1
 
 
-def test_ground_truth_of_another_machine_type_or_in_a_hidden_folder_is_not_taken(tmp_path):
+def test_ground_truth_of_another_machine_type_or_in_a_hidden_folder_is_not_used(tmp_path):
     touch(tmp_path, *LATER)
     truth(tmp_path, ".git", "section_03_target_test_0001.wav,1\n")
     other = "ground_truth_valve_section_03_target_test.csv"
@@ -327,7 +327,7 @@ def recordings(tmp_path: Path) -> Path:
     return touch(tmp_path, "monday/001.wav", "tuesday/001.wav", "x.wav", f"fan/train/{NORMAL}")
 
 
-def test_a_clips_csv_describes_recordings_of_any_name_and_takes_the_place_of_the_names(recordings):
+def test_a_clips_csv_describes_recordings_of_any_name_and_replaces_the_names(recordings):
     rows = (
         'tuesday/001.wav,my_pump,12,,test,anomaly,"loud, wet"\r\n\r\nmonday/001.wav, my_pump ,0012,source,train,,\r\n'
     )
@@ -347,16 +347,16 @@ def test_columns_come_in_any_order_attribute_may_be_missing_and_others_are_ignor
     assert (row["path"], row["attribute"], row["label"]) == ("x.wav", "", 0)
 
 
-def test_a_clips_csv_speaks_for_itself_ground_truth_files_are_not_asked(recordings):
+def test_beside_a_clips_csv_ground_truth_files_are_not_read(recordings):
     (recordings / "clips.csv").write_text(
         HEADER + "monday/001.wav,fan,3,target,test,,\ntuesday/001.wav,fan,3,,test,,\n"
     )
-    truth(recordings, "truth", "001.wav,1\n")  # which of the two would it be?
+    truth(recordings, "truth", "001.wav,1\n")  # which of the two clips would it mean?
     assert clips_table(recordings)["label"].isna().all()
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "message"),
     [
         ("y.wav,fan,0,source,train,0,", "line 2: there is no file"),
         ("monday,fan,0,source,train,0,", "line 2: there is no file"),
@@ -384,16 +384,16 @@ def test_a_clips_csv_speaks_for_itself_ground_truth_files_are_not_asked(recordin
         ('x.wav,fan,0,source,test,0,"open', "no CSV text"),
     ],
 )
-def test_a_mistake_in_a_clips_csv_is_named_with_its_line(recordings, rows, said):
+def test_a_mistake_in_a_clips_csv_is_named_with_its_line(recordings, rows, message):
     (recordings / "clips.csv").write_text(HEADER + rows + "\n")
     with pytest.raises(InputError) as error:
         clips_table(recordings)
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert str(recordings) in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "column path occurs 0 times"),
         (b"path;machine_type;section;domain;split;label\n", "column path occurs 0 times"),
@@ -404,9 +404,9 @@ def test_a_mistake_in_a_clips_csv_is_named_with_its_line(recordings, rows, said)
         (HEADER.encode(), "no clips"),
     ],
 )
-def test_a_clips_csv_without_its_columns_is_an_error(recordings, content, said):
+def test_a_clips_csv_without_its_columns_is_an_error(recordings, content, message):
     (recordings / "clips.csv").write_bytes(content)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         clips_table(recordings)
 
 
@@ -414,7 +414,7 @@ def test_a_clips_csv_without_its_columns_is_an_error(recordings, content, said):
 
 
 def table(machine_type: str = "fan", **sections: int) -> pd.DataFrame:
-    """So many source train clips, and three target ones, of each section (named s0, s1, …)."""
+    """A clips table with the given number of source train clips per section (s0, s1, …), and three target ones each."""
     rows = []
     for name, n in sections.items():
         for domain, count in (("source", n), ("target", 3)):
@@ -424,7 +424,7 @@ def table(machine_type: str = "fan", **sections: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS).astype({"label": "Int64"})
 
 
-def test_machine_type_and_sections_are_chosen_and_what_is_not_there_is_named(two_machines):
+def test_machine_type_and_sections_are_selected_and_unknown_ones_are_named(two_machines):
     clips = clips_table(two_machines)
     assert set(select(clips, "fan")["machine_type"]) == {"fan"}
     assert set(select(clips, "fan", [1, 4])["section"]) == {1, 4}
@@ -434,7 +434,7 @@ def test_machine_type_and_sections_are_chosen_and_what_is_not_there_is_named(two
         select(clips, "fan", [0, 9, 7])
 
 
-def test_a_section_without_source_train_clips_is_an_error_unless_it_is_left_out(two_machines):
+def test_a_section_without_source_train_clips_is_an_error_unless_it_is_excluded(two_machines):
     clips = clips_table(two_machines)
     clips = clips[~((clips["section"] == 4) & (clips["split"] == "train") & (clips["domain"] == "source"))]
     with pytest.raises(InputError, match=r"fan: sections \[4\] have no \(source\) train clips; exclude them"):
@@ -450,7 +450,7 @@ def test_a_fraction_of_each_sections_source_train_clips_is_held_out(n, fraction,
     assert set(out["domain"]) == {"source"}
 
 
-def test_held_out_are_at_least_one_and_never_all_and_none_where_none_are_wanted():
+def test_at_least_one_clip_is_held_out_but_never_all_and_none_for_a_fraction_of_0():
     clips = table(s0=1, s1=2, s2=3)
     assert clips[held_out_clips(clips, 0.01)].groupby("section").size().to_dict() == {1: 1, 2: 1}
     assert clips[held_out_clips(clips, 0.99)].groupby("section").size().to_dict() == {1: 1, 2: 2}
@@ -462,8 +462,8 @@ def test_the_held_out_clips_depend_on_their_names_alone():
     chosen = set(clips.loc[held_out_clips(clips, 0.1), "path"])
     shuffled = clips.sample(frac=1, random_state=0)
     assert set(shuffled.loc[held_out_clips(shuffled, 0.1), "path"]) == chosen
-    some = clips[clips["section"] == 1]
-    assert set(some.loc[held_out_clips(some, 0.1), "path"]) == {path for path in chosen if "section_01" in path}
+    subset = clips[clips["section"] == 1]
+    assert set(subset.loc[held_out_clips(subset, 0.1), "path"]) == {path for path in chosen if "section_01" in path}
     beside = pd.concat([table("valve", s0=7), clips], ignore_index=True)
     assert set(beside.loc[held_out_clips(beside, 0.1) & (beside["machine_type"] == "fan"), "path"]) == chosen
     moved = clips.assign(path="elsewhere/" + clips["path"])

@@ -1,4 +1,4 @@
-"""What MADE and MAF promise as densities: order, normalisation, invertibility, sampling; against zuko and torch."""
+"""MADE and MAF as densities: order, normalisation, invertibility and sampling, checked against zuko and torch."""
 
 from itertools import pairwise
 
@@ -31,7 +31,7 @@ def lively(name: str, n_inputs: int, hidden_size: int = 16, **options) -> nn.Mod
     for norm in (module for module in model.modules() if isinstance(module, FlowBatchNorm)):
         norm.running_mean.normal_(std=0.3)
         norm.running_var.uniform_(0.5, 2)
-    model.load_state_dict(model.state_dict())  # the noise fell on masked weights too
+    model.load_state_dict(model.state_dict())  # the noise was added to masked weights too
     return model
 
 
@@ -93,7 +93,7 @@ def test_log_scales_sum_to_the_log_determinant_of_the_jacobian(name: str):
 
 
 def zuko_transform(made: MADE, condition: Tensor) -> zuko.transforms.AutoregressiveTransform:
-    """The same MADE from zuko's parts: masks as adjacencies, weights left unmasked, the condition as further inputs."""
+    """The same MADE from zuko's parts: masks as adjacencies, unmasked weights, the condition as additional inputs."""
     d, h = made.n_inputs, len(made.input.bias)
     order = torch.arange(d) if made.order[0] == 0 else torch.arange(d).flip(0)
     degrees = [
@@ -105,7 +105,7 @@ def zuko_transform(made: MADE, condition: Tensor) -> zuko.transforms.Autoregress
     with torch.no_grad():
         for layer, ours in zip(layers, [made.input, *made.hidden, made.output], strict=True):
             layer.bias.copy_(ours.bias)
-            layer.weight.normal_()  # what the mask hides must not matter
+            layer.weight.normal_()  # masked weights must not matter
             layer.weight[:, : ours.weight.shape[1]][ours.mask] = ours.weight[ours.mask]
         layers[0].weight[:, d:] = made.condition.weight
 
@@ -180,6 +180,6 @@ def test_maf_with_one_gaussian_samples_by_inverting_standard_normal_noise():
     assert scipy.stats.kstest(u.detach().flatten().numpy(), "norm").pvalue > 1e-3
 
 
-def test_a_mixture_is_no_invertible_map():
+def test_a_mixture_is_not_an_invertible_map():
     with pytest.raises(ValueError, match="n_gaussians 1"):
         lively("made_mog", 3).inverse(torch.zeros(1, 3, dtype=torch.float64), conditions(1))

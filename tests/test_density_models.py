@@ -81,7 +81,7 @@ def test_log_prob_and_gradients_are_finite_where_log_scales_run_away(name: str):
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
-def test_usual_log_scales_are_left_exactly_as_they_are():
+def test_usual_log_scales_are_not_changed_at_all():
     log_std = torch.linspace(-5, 5, 101)
     assert torch.equal(soft_clip(log_std), log_std)
     torch.testing.assert_close(soft_clip(torch.tensor([-105.0, 105.0])), torch.tensor([-1.0, 1.0]) * (5 + np.log(101)))
@@ -127,7 +127,7 @@ def test_flow_batch_norm_needs_two_windows_in_training():
         FlowBatchNorm(4).transform(torch.zeros(1, 4))
 
 
-def test_what_masks_the_gradient_does_not_pile_up_from_pass_to_pass():
+def test_gradient_hooks_do_not_accumulate_from_pass_to_pass():
     model = small("made")
     for _ in range(3):
         model.log_prob(torch.randn(8, 6), conditions(8))

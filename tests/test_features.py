@@ -1,4 +1,4 @@
-"""Log-mel features: the reference's numbers, librosa's, and wav files that are read rightly or refused by name."""
+"""Log-mel features: the reference's numbers, librosa's, and wav files that are read correctly or refused by name."""
 
 import subprocess
 import sys
@@ -54,7 +54,7 @@ def test_librosa_computes_the_same(chosen, consistent):
     np.testing.assert_allclose(frames, expected, atol=5e-3)
 
 
-def test_a_batch_of_waveforms_gives_each_ones_frames():
+def test_a_batch_of_waveforms_gives_the_frames_of_each():
     waveforms = torch.from_numpy(np.stack([noise(5000, seed) for seed in range(3)]))
     together = log_mel(waveforms, FeatureSettings())
     assert together.shape == (3, 8, 128)
@@ -62,7 +62,7 @@ def test_a_batch_of_waveforms_gives_each_ones_frames():
         torch.testing.assert_close(log_mel(waveform, FeatureSettings()), frames, rtol=0, atol=1e-4)
 
 
-def test_silence_lies_at_the_floor_of_minus_100_decibels():
+def test_silence_is_at_the_floor_of_minus_100_decibels():
     assert (log_mel(torch.zeros(2048), FeatureSettings()) == -100).all()
 
 
@@ -82,7 +82,7 @@ def test_frames_of_seconds_and_samples_are_whole_frames_without_padding():
         assert default.n_frames(n) == (log_mel(torch.zeros(n), default).shape[0] if n >= 1024 else 0)
 
 
-def test_settings_that_differ_have_another_key():
+def test_different_settings_have_different_keys():
     variants = [{}, {"sample_rate": 8000}, {"n_fft": 512}, {"hop_length": 256}, {"n_mels": 64}]
     variants.append({"consistent_with_librosa": True})
     assert len({FeatureSettings(**variant).key for variant in variants}) == len(variants)
@@ -101,13 +101,13 @@ def test_the_fixed_point_form_is_exact_to_0_002_decibels_and_stays_within_its_ra
 
 
 def fresh_process(code: str, *folders: Path) -> str:
-    """What the code prints in a process of its own, with the folders before all others on its path."""
+    """What the code prints in a process of its own, with the folders first on its path."""
     path = [str(folder) for folder in (*folders, PROJECT)]
     code = f"import sys; sys.path[:0] = {path}\n{code}"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_the_package_imports_in_a_fresh_process_whatever_torch_is_there():
+def test_the_package_imports_in_a_fresh_process_with_any_build_of_torch():
     printed = fresh_process(
         "import torch; from asd.data.features import FeatureSettings, log_mel\n"
         "print(tuple(log_mel(torch.zeros(2048), FeatureSettings()).shape))"
@@ -116,8 +116,8 @@ def test_the_package_imports_in_a_fresh_process_whatever_torch_is_there():
 
 
 @pytest.mark.parametrize(("cuda", "printed"), [(None, ""), ("13.0", "the real extension")])
-def test_torchaudios_extension_is_stood_in_for_only_where_torch_has_no_cuda(tmp_path, cuda, printed):
-    package = tmp_path / "torchaudio"  # one that tells when its extension is loaded
+def test_torchaudios_extension_is_replaced_only_where_torch_has_no_cuda(tmp_path, cuda, printed):
+    package = tmp_path / "torchaudio"  # one that prints when its extension is loaded
     package.mkdir()
     (package / "__init__.py").write_text("from . import _extension")
     (package / "_extension.py").write_text("print('the real extension')")

@@ -1,4 +1,4 @@
-"""Frames and batches: crops equal slices, mixtures equal mixed sounds, and every epoch draws what it says."""
+"""Frames and batches: crops equal slices, mixtures equal mixed sounds, and every epoch draws what it should."""
 
 from collections import Counter
 from pathlib import Path
@@ -55,7 +55,7 @@ def everything(shards) -> Frames:
 
 
 class Numbered(Frames):
-    """Clips whose frames all read clip number, position: what was drawn shows in the batch."""
+    """Clips whose frames all hold (clip number, position), so that a batch shows what was drawn."""
 
     def __init__(self, lengths, n_samples: int = 160_000, first: int = 0):
         self.length, self.first = torch.tensor(lengths), first
@@ -74,7 +74,7 @@ def drawn(frames: torch.Tensor) -> list[int]:
 # --------------------------------------------------------------------------------------------------------------- frames
 
 
-def test_frames_that_lie_in_one_memory_as_on_a_gpu_give_the_same_crops(everything, shards):
+def test_frames_gathered_in_one_memory_as_on_a_gpu_give_the_same_crops(everything, shards):
     resident = Frames([(shard, paths(shard)) for shard in shards.values()], "cpu")
     resident.mapped = [
         gathered(resident.mapped, *(a.numpy() for a in (resident.part, resident.start, resident.period)), "cpu")
@@ -92,7 +92,7 @@ def test_a_crop_equals_a_slice_of_the_clips_frames(fan, shards):
         np.testing.assert_array_equal(crop, shards["fan"].frames_of(shards["fan"].table.index[i])[start : start + 15])
 
 
-def test_a_clip_shorter_than_the_crop_is_repeated_and_never_padded(fan, shards):
+def test_a_clip_shorter_than_the_crop_wraps_around_and_is_never_padded(fan, shards):
     (crop,) = fan.crop(torch.tensor([3]), torch.tensor([5]), 20)
     whole = shards["fan"].frames_of(shards["fan"].table.index[3])
     np.testing.assert_array_equal(crop, np.concatenate([whole[5:], whole, whole, whole[:4]]))
@@ -109,7 +109,7 @@ def test_several_shards_are_one_sequence_of_clips(fan, everything, shards):
     torch.testing.assert_close(crops[[0, 2, 4]], others, rtol=0, atol=0)
 
 
-def test_clips_are_numbered_as_they_were_asked_for(fan, shards):
+def test_clips_are_numbered_in_the_given_order(fan, shards):
     turned = Frames([(shards["fan"], paths(shards["fan"])[::-1])], "cpu")
     assert turned.length.tolist() == list(LENGTHS["fan"])[::-1]
     torch.testing.assert_close(
@@ -117,7 +117,7 @@ def test_clips_are_numbered_as_they_were_asked_for(fan, shards):
     )
 
 
-def test_random_crops_start_at_every_whole_frame_where_there_is_room_equally_often():
+def test_random_crops_start_equally_often_at_every_frame_from_which_they_fit():
     clips = Numbered([12, 3])
     starts = clips.random_crop(torch.zeros(8000, dtype=torch.long), 9, seeded(0))[:, 0, 1].int().tolist()
     counts = Counter(starts)
@@ -153,8 +153,8 @@ def test_normalize_waveform_equals_scaling_the_waveform_to_rms_1(root, shards):
     for i, path in enumerate(shard.table.index):
         waveform = as_float(read_recording(root / path, 16000))
         expected = log_mel(waveform / waveform.square().mean().sqrt(), FEATURES)
-        (found,) = frames.crop(torch.tensor([i]), torch.tensor([0]), len(expected))
-        torch.testing.assert_close(found, expected, rtol=0, atol=0.0025)
+        (crop,) = frames.crop(torch.tensor([i]), torch.tensor([0]), len(expected))
+        torch.testing.assert_close(crop, expected, rtol=0, atol=0.0025)
 
 
 # --------------------------------------------------------------------------------------------------------- random draws
@@ -168,7 +168,7 @@ def test_a_shuffle_holds_every_number_once_in_batches_of_nearly_equal_size():
 
 
 @pytest.mark.parametrize(("n", "count"), [(3, 16), (7, 5), (50, 16), (1, 4)])
-def test_cycled_uses_all_before_one_comes_again_wherever_it_is_cut(n, count):
+def test_cycled_uses_every_number_before_it_repeats_one_wherever_the_sequence_is_cut(n, count):
     whole = cycled(n, 0, 10 * count, 0, "name")
     pieces = [cycled(n, position, count, 0, "name") for position in range(0, 10 * count, count)]
     assert torch.cat(pieces).tolist() == whole.tolist()
@@ -176,7 +176,7 @@ def test_cycled_uses_all_before_one_comes_again_wherever_it_is_cut(n, count):
         assert sorted(whole[start : start + n].tolist()) == list(range(n))
 
 
-def test_streams_of_another_name_or_seed_differ():
+def test_streams_of_different_names_or_seeds_differ():
     streams = [cycled(50, 0, 50, *identity).tolist() for identity in ((0, "a"), (1, "a"), (0, "b"))]
     assert streams[0] != streams[1] != streams[2] != streams[0]
     assert streams[0] == cycled(50, 0, 50, 0, "a").tolist()
@@ -201,7 +201,7 @@ def test_an_epoch_has_every_source_clip_once_with_its_section():
         assert (batch.section.sum(dim=1) == 1).all()
 
 
-def test_the_same_seed_and_epoch_give_the_same_batches_and_others_give_others():
+def test_batches_are_the_same_for_the_same_seed_and_epoch_and_differ_for_others():
     proxies = Numbered([50] * 40, first=100)
 
     def content(number: int, seed: int) -> torch.Tensor:
@@ -220,7 +220,7 @@ def test_a_batch_larger_than_the_set_is_the_whole_set():
     assert batch.frames.shape == (90, 10, 2)
 
 
-def test_all_proxy_outliers_are_used_before_one_comes_again_also_across_epochs():
+def test_all_proxy_outliers_are_used_before_one_is_repeated_even_across_epochs():
     proxies = Numbered([50] * 40, first=100)
     seen = [
         clip
@@ -233,7 +233,7 @@ def test_all_proxy_outliers_are_used_before_one_comes_again_also_across_epochs()
         assert sorted(seen[start : start + 40]) == list(range(100, 140))
 
 
-def test_the_few_target_clips_are_repeated_to_as_many_as_the_source_clips_with_their_sections():
+def test_the_few_target_clips_are_repeated_with_their_sections_to_match_the_source_clips():
     target = LabelledFrames(Numbered([40] * 9, first=100), torch.arange(9) // 3)
     outliers = Numbered([40] * 5, first=200)
     counts = Counter()
@@ -259,12 +259,12 @@ def test_mixing_powers_equals_mixing_the_waveforms_of_independent_sounds_on_aver
         mixed = log_mel(share * first + (1 - share) * second, features)
         ours = mix(log_mel(first, features)[None], log_mel(second, features)[None], torch.tensor([share]))[0]
         power = [(10 ** (frames.double() / 10)).mean(dim=0).log10() * 10 for frames in (mixed, ours)]
-        heard = (power[0] > -90).numpy()  # a band without a filter has none
-        assert heard.sum() > 120
-        np.testing.assert_allclose(power[0][heard], power[1][heard], atol=0.25)
+        audible = (power[0] > -90).numpy()  # a band without a filter has no power
+        assert audible.sum() > 120
+        np.testing.assert_allclose(power[0][audible], power[1][audible], atol=0.25)
 
 
-def test_a_mixture_with_a_share_of_one_is_the_first_clip_and_of_nothing_the_floor():
+def test_a_mixture_with_a_share_of_one_is_the_first_clip_and_a_mixture_of_silence_is_at_the_floor():
     frames, others = torch.randn(2, 3, 4), torch.randn(2, 3, 4)
     torch.testing.assert_close(mix(frames, others, torch.ones(2)), frames, rtol=0, atol=1e-5)
     torch.testing.assert_close(mix(frames, others, torch.zeros(2)), others, rtol=0, atol=1e-5)
@@ -317,7 +317,7 @@ def test_an_epoch_has_53_random_windows_of_every_clip_of_10_s():
         assert batch.section.tolist() == [clip % 3 for clip in drawn(batch.frames)]
 
 
-def test_windows_are_as_many_as_fit_into_each_clip_side_by_side():
+def test_each_clip_gives_as_many_windows_as_fit_into_it_side_by_side():
     clips = Numbered([61, 3, 311])
     clips.samples = torch.tensor([32_000, 2048, 160_000])
     batches = window_batches(LabelledFrames(clips, torch.zeros(3, dtype=torch.long)), 1, 5, 512, seed=0, epoch=0)
@@ -325,7 +325,7 @@ def test_windows_are_as_many_as_fit_into_each_clip_side_by_side():
     assert counts == {0: 11, 1: 1, 2: 53}
 
 
-def test_windows_differ_between_epochs_and_not_between_calls():
+def test_windows_differ_between_epochs_but_not_between_calls():
     first, again, later = (torch.cat([batch.frames for batch in windows_of(number)]) for number in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, later)
@@ -339,7 +339,7 @@ def test_real_clips_give_windows_of_their_frames(fan, shards):
     assert all((runs == window).flatten(1).all(dim=1).any() for window in batch.frames)
 
 
-def test_an_outlier_of_the_same_machine_is_given_each_wrong_section_equally_often_and_never_its_own():
+def test_an_outlier_of_the_same_machine_is_claimed_for_each_wrong_section_equally_often_and_never_for_its_own():
     counts = Counter()
     for number in range(20):
         for batch in windows_of(number, other_sections=True, n_sections=4):
@@ -350,7 +350,7 @@ def test_an_outlier_of_the_same_machine_is_given_each_wrong_section_equally_ofte
     assert min(counts.values()) > 0.9 * max(counts.values())
 
 
-def test_an_outlier_of_another_machine_is_given_any_section():
+def test_an_outlier_of_another_machine_is_claimed_for_any_section():
     others = Numbered([311] * 9, first=100)
     counts, clips = Counter(), []
     for number in range(20):

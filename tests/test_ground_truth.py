@@ -1,4 +1,4 @@
-"""Ground truth files are read whole or not at all, and every error names file and row."""
+"""Ground truth files are read completely or not at all, and every error names file and line."""
 
 import pytest
 
@@ -22,13 +22,13 @@ def test_the_official_ground_truth_has_the_8635_clips_of_the_evaluation_set(shar
         ("decision_result_ToyCar_section_00_test.csv", FileKey("decision_result", "ToyCar", 0, "")),
     ],
 )
-def test_file_names_say_machine_type_section_and_domain_and_are_made_again_from_them(name, key):
+def test_file_names_give_machine_type_section_and_domain_and_can_be_rebuilt_from_them(name, key):
     assert parse_file_name(name) == key
     assert key.file_name == name
 
 
 @pytest.mark.parametrize("name", ["ground_truth.csv", "anomaly_score_fan_section_x_source_test.csv", "notes_test.csv"])
-def test_other_file_names_say_nothing(name):
+def test_other_file_names_give_nothing(name):
     assert parse_file_name(name) is None
 
 
@@ -39,7 +39,7 @@ def test_byte_order_mark_windows_line_ends_and_blank_lines_do_no_harm(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("a.wav,0\nb.wav,2\n", "line 2: '2'"),
         ("a.wav,0\nb.wav\n", "line 2: found 'b.wav'"),
@@ -51,12 +51,12 @@ def test_byte_order_mark_windows_line_ends_and_blank_lines_do_no_harm(tmp_path):
         ("\n\n", "has no rows"),
     ],
 )
-def test_what_is_wrong_is_named_with_file_and_line(tmp_path, text, said):
+def test_a_mistake_is_named_with_file_and_line(tmp_path, text, message):
     (tmp_path / NAME).write_text(text)
     with pytest.raises(InputError) as error:
         read_ground_truth(tmp_path)
     assert NAME in str(error.value)
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize("text", ["1_0", "inf", "nan", "", "0x1", "1,5"])
@@ -66,7 +66,7 @@ def test_scores_are_finite_numbers(tmp_path, text):
         read_clip_values(tmp_path / "scores.csv")
 
 
-def test_bytes_that_are_no_text_and_files_that_are_not_there_are_named(tmp_path):
+def test_files_that_are_not_text_or_do_not_exist_are_named(tmp_path):
     (tmp_path / NAME).write_bytes(b"\xff\xfe\x00\x81")
     with pytest.raises(InputError, match=NAME):
         read_ground_truth(tmp_path)

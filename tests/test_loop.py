@@ -15,7 +15,7 @@ SCHEDULE = Optimisation(
 
 
 def line(epoch: int, n: int = 3) -> list[torch.Tensor]:
-    """Batches of points; they depend on the epoch alone."""
+    """Batches of points that depend on the epoch alone."""
     generator = torch.Generator().manual_seed(epoch)
     return [torch.randn(8, 2, generator=generator) for _ in range(n)]
 
@@ -43,7 +43,7 @@ def test_learning_rate_is_constant_then_falls_linearly_to_the_final_one(start, l
     assert {e: schedule.learning_rate_at(e) for e in expected} == pytest.approx(expected)
 
 
-def test_each_epoch_brings_the_means_of_all_terms_and_the_loss_falls():
+def test_each_epoch_has_the_means_of_all_terms_and_the_loss_falls():
     epochs = list(fit(network(), line, objective, SCHEDULE, steps=3))
     assert [e.number for e in epochs] == [0, 1, 2, 3]
     assert all(e.means["half"] == pytest.approx(e.means["loss"] / 2) for e in epochs)
@@ -68,7 +68,7 @@ def test_resumed_training_equals_an_uninterrupted_one_exactly(tmp_path, epochs_b
         assert torch.equal(ours, theirs)
 
 
-def test_validation_sees_the_model_in_evaluation_mode_and_training_goes_on_in_training_mode():
+def test_validation_sees_the_model_in_evaluation_mode_and_training_continues_in_training_mode():
     modes = []
 
     def validate(model):
@@ -99,7 +99,7 @@ def test_a_loss_that_is_not_finite_stops_training_and_keeps_the_epoch_before(tmp
 
 
 @pytest.mark.parametrize("damage", ["cut", "foreign", "code", "other network"])
-def test_a_state_that_cannot_be_gone_on_from_is_refused_by_name(tmp_path, damage):
+def test_a_state_that_cannot_be_resumed_from_is_refused_by_name(tmp_path, damage):
     path = tmp_path / "state"
     list(fit(network(), line, objective, SCHEDULE, steps=3, resume=path))
     model = network()
@@ -115,14 +115,14 @@ def test_a_state_that_cannot_be_gone_on_from_is_refused_by_name(tmp_path, damage
         list(fit(model, line, objective, SCHEDULE, steps=3, resume=path))
 
 
-def test_an_estimate_comes_after_a_few_steps_and_a_line_every_epoch():
+def test_progress_has_an_estimate_after_a_few_steps_and_a_line_per_epoch():
     lines = []
     list(fit(network(), lambda e: line(e, 10), objective, SCHEDULE, steps=10, progress=lines.append))
     assert lines[0].startswith("10 steps × 4 epochs, about ")
     assert [text.partition(":")[0] for text in lines[1:]] == [f"epoch {i} of 4" for i in (1, 2, 3, 4)]
 
 
-def test_a_model_is_brought_back_to_the_end_of_its_training(tmp_path):
+def test_a_model_is_restored_to_the_end_of_its_training(tmp_path):
     trained = network()
     epochs = list(fit(trained, line, objective, SCHEDULE, steps=3, resume=tmp_path / "state"))
     other = network(seed=1)
@@ -132,7 +132,7 @@ def test_a_model_is_brought_back_to_the_end_of_its_training(tmp_path):
 
 
 @pytest.mark.parametrize("epochs", [0, 2])
-def test_a_model_that_is_not_trained_to_the_end_is_not_taken_for_one_that_is(tmp_path, epochs):
+def test_a_model_that_is_not_fully_trained_is_not_mistaken_for_one_that_is(tmp_path, epochs):
     for epoch in fit(network(), line, objective, SCHEDULE, steps=3, resume=tmp_path / "state") if epochs else ():
         if epoch.number + 1 == epochs:
             break

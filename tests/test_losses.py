@@ -47,7 +47,7 @@ def test_mixed_target_of_one_section_with_itself_is_that_section():
     torch.testing.assert_close(target[2], torch.tensor([0, 0.75, 0, 0, 0, 0.25]))
 
 
-def test_uniform_cross_entropy_is_least_where_no_section_is_preferred():
+def test_uniform_cross_entropy_is_smallest_where_no_section_is_preferred():
     logits = torch.zeros(1, 6, requires_grad=True)
     loss = losses.uniform_cross_entropy(logits)
     (gradient,) = torch.autograd.grad(loss.sum(), logits)

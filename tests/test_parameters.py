@@ -21,7 +21,7 @@ CELL = next(c.source for c in nbformat.read(NOTEBOOK, 4).cells if "parameters" i
 
 
 def session(*cells: str) -> dict:
-    """The variables of a notebook in which these cells were executed, one after the other."""
+    """The variables of a notebook in which these cells were executed one after the other."""
     namespace: dict = {"In": [""]}
     for cell in cells:
         namespace["In"].append(cell)
@@ -66,15 +66,15 @@ def test_the_defaults_are_valid_and_called_demo():
         ({"validation_fraction": 1.0}, r"validation_fraction: 1.0 is not allowed: .*less than 1"),
     ],
 )
-def test_a_mistake_is_told_with_what_is_allowed(given, message):
+def test_a_mistake_is_reported_with_what_is_allowed(given, message):
     with pytest.raises(InputError, match=message):
         validated(AuxParameters, session(CELL, injected(**given)))
 
 
-def test_all_mistakes_are_told_at_once():
-    with pytest.raises(InputError) as told:
+def test_all_mistakes_are_reported_at_once():
+    with pytest.raises(InputError) as error:
         validated(AuxParameters, session(CELL, injected(epochs=3, debug="x", batch_size=0)))
-    assert len(str(told.value).splitlines()) == 3
+    assert len(str(error.value).splitlines()) == 3
 
 
 def test_a_whole_number_is_a_valid_rate():
@@ -90,7 +90,7 @@ def test_a_value_that_is_computed_in_the_parameter_cell_counts():
     assert validated(AuxParameters, session(CELL.replace("seed: int = 0", "seed: int = 3 + 4"))).seed == 7
 
 
-def test_a_misspelt_name_in_the_notebooks_own_cell_is_found_and_forgotten_when_mended():
+def test_a_misspelt_name_in_the_notebooks_own_cell_is_found_and_forgotten_once_corrected():
     misspelt = CELL + "\nmax_epoch: int = 3"
     with pytest.raises(InputError, match="max_epoch: there is no such parameter"):
         validated(AuxParameters, session(misspelt))
@@ -102,7 +102,7 @@ def test_only_the_latest_parameter_cells_count():
     assert validated(AuxParameters, namespace).seed == 3
 
 
-def test_other_values_are_custom_settings_and_stand_in_the_command():
+def test_other_values_are_custom_settings_and_appear_in_the_command():
     namespace = session(CELL, injected(machine_type="valve", max_epochs=3, sections=[1, 0], data_root="/a b", seed=2))
     p = validated(AuxParameters, namespace)
     assert settings_name(p, "03_aux", namespace) == "custom"
@@ -112,7 +112,7 @@ def test_other_values_are_custom_settings_and_stand_in_the_command():
     assert json.loads(words[words.index("-y") + 1]) == {"sections": [0, 1]}
 
 
-def test_another_seed_or_place_is_still_the_demo():
+def test_another_seed_or_output_root_is_still_the_demo():
     namespace = session(CELL, injected(seed=2, output_root="/somewhere", run_name="aux-2", machine_type="pump"))
     assert settings_name(validated(AuxParameters, namespace), "03_aux", namespace) == "demo"
 
@@ -126,11 +126,11 @@ def test_another_seed_or_place_is_still_the_demo():
         ({"machine_type": "toaster"}, "machine_type: 'toaster' is unknown; allowed here: ['fan', 'valve']"),
     ],
 )
-def test_a_mistake_ends_papermill_at_once(two_machines, tmp_path, given, message):
+def test_a_mistake_stops_papermill_at_once(two_machines, tmp_path, given, message):
     parameters = {"data_root": str(two_machines), "output_root": str(tmp_path / "outputs")} | given
-    with pytest.raises(papermill.PapermillExecutionError, match=re.escape(message)) as told:
+    with pytest.raises(papermill.PapermillExecutionError, match=re.escape(message)) as error:
         papermill.execute_notebook(NOTEBOOK, tmp_path / "out.ipynb", parameters, progress_bar=False)
-    assert told.value.ename == "InputError"
+    assert error.value.ename == "InputError"
     assert not (tmp_path / "outputs" / "mlflow.db").exists()
 
 
@@ -157,7 +157,7 @@ def test_every_parameter_has_a_type_and_an_explanation(path):
 
 def test_parameters_that_notebooks_share_have_equal_defaults():
     defaults: dict = {}
-    # what a fine-tuning or another kind of model does otherwise on purpose; the notebooks say why
+    # where fine-tuning or another kind of model differs on purpose; the notebooks say why
     own = {"learning_rate", "min_learning_rate", "rampdown_start", "rampdown_length", "max_epochs", "batch_size"}
     own |= {"proxy_outliers", "proxy_outlier_lambda", "snippet_length", "snippet_hop_size", "consistent_with_librosa"}
     for path in sorted((PROJECT / "notebooks").glob("*.ipynb")):

@@ -17,8 +17,8 @@ PROJECT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = {path.stem: path for path in sorted((PROJECT / "notebooks").glob("*.ipynb"))}
 FILES = sorted((PROJECT / "params").glob("*/*.yaml"))
 # Parameters that say the same thing and yet differ by default, as the methods do
-DIFFERENT = {"proxy_outliers", "snippet_length", "snippet_hop_size", "batch_size"}  # a window is no clip
-DIFFERENT |= {"learning_rate", "rampdown_start", "rampdown_length", "max_epochs"}  # 04_ccsa goes on from a training
+DIFFERENT = {"proxy_outliers", "snippet_length", "snippet_hop_size", "batch_size"}  # a window is not a clip
+DIFFERENT |= {"learning_rate", "rampdown_start", "rampdown_length", "max_epochs"}  # 04_ccsa continues a training
 
 
 def cells(notebook: str) -> list[str]:
@@ -40,7 +40,7 @@ def model_of(notebook: str) -> type[Parameters]:
 
 
 def merged(folder: str, notebook: str, architecture: str, machine_type: str) -> dict:
-    """What the files of a folder make of the notebook's defaults, the more special file later."""
+    """The notebook's defaults updated by the files of a folder, the more specific file later."""
     values = assignments(parameter_cell(notebook)) | {"machine_type": machine_type}
     if architecture:
         values["architecture"] = architecture
@@ -108,7 +108,7 @@ def test_every_file_is_used_and_sets_only_what_differs(path: Path):
 
 
 @pytest.mark.parametrize("notebook", trained())
-def test_settings_are_named_after_where_they_come_from(notebook: str):
+def test_settings_are_named_after_their_origin(notebook: str):
     source, model = parameter_cell(notebook), model_of(notebook)
     namespace = {"In": ["", source]}
 
@@ -137,13 +137,13 @@ def test_the_notebooks_find_the_same_files():
     ("made", {"gearbox", "ToyTrain", "ToyCar"}),
     ("maf", {"gearbox", "ToyTrain"}),
 ])  # fmt: skip
-def test_proxy_outliers_of_the_densities_are_the_reference_s(architecture: str, only_sections: set[str]):
+def test_proxy_outliers_of_the_densities_are_those_of_the_reference(architecture: str, only_sections: set[str]):
     for machine_type in MACHINE_TYPES:
         expected = "other_sections" if machine_type in only_sections else "other_sections_and_machines"
         assert merged("dcase2021", "05_density", architecture, machine_type)["proxy_outliers"] == expected
 
 
-def test_full_settings_are_the_reference_s():
+def test_full_settings_are_those_of_the_reference():
     ramp = {"learning_rate": 1e-4, "min_learning_rate": 1e-5, "rampdown_start": 30, "rampdown_length": 60}
     common = ramp | {"weight_decay": 1e-5, "max_epochs": 100}
     density = {"batch_size": 512, "margin": 0.5, "proxy_outlier_lambda": 1.0, "consistent_with_librosa": True}
@@ -162,7 +162,7 @@ def density(**changes: object) -> DensityParameters:
 
 
 @pytest.mark.parametrize("name", ["AE", "Made", "maf"])
-def test_architecture_is_taken_in_any_case(name: str):
+def test_the_architecture_may_be_written_in_any_case(name: str):
     parameters = density(architecture=name)
     assert parameters.architecture == name.lower()
     assert parameters.training == density(architecture=name.lower()).training
@@ -184,9 +184,9 @@ def test_impossible_densities_are_refused_by_name(changes: dict, message: str):
         density(**changes)
 
 
-def test_sizes_left_empty_are_the_architecture_s_own():
+def test_empty_sizes_are_the_architectures_defaults():
     empty = {"hidden_size": None, "hidden_dims": None}
     assert density(architecture="ae", **empty).sizes == {}
     assert density(architecture="made", **empty, n_gaussians=3).sizes == {"n_gaussians": 3}
-    given = density(architecture="maf", hidden_size=64, hidden_dims=1).sizes
-    assert given == {"hidden_size": 64, "hidden_dims": 1, "n_gaussians": 1}
+    sizes = density(architecture="maf", hidden_size=64, hidden_dims=1).sizes
+    assert sizes == {"hidden_size": 64, "hidden_dims": 1, "n_gaussians": 1}

@@ -1,4 +1,4 @@
-"""The network is the reference's: same numbers, same size, gradients everywhere."""
+"""The network equals the reference's: same numbers, same size, gradients everywhere."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from asd.models.resnet import ReceptiveFieldResNet, kernel_sizes
 
 
 def load_in_order(model: torch.nn.Module, arrays: dict[str, np.ndarray]) -> None:
-    """Copy the reference's tensors into the model's, both in network order."""
+    """Copy the reference's tensors to the model's, both in network order."""
     weights = [torch.from_numpy(np.asarray(arrays[name])) for name in sorted(arrays) if name[0] == "w"]
     model.load_state_dict(dict(zip(model.state_dict(), weights, strict=True)))
 

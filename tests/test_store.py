@@ -1,4 +1,4 @@
-"""The log-mel store: right or not there, opened without opening a wav file, small in memory."""
+"""The log-mel store: complete or absent, opened again without opening a wav file, small in memory."""
 
 import errno
 import os
@@ -28,7 +28,7 @@ FEATURES = FeatureSettings(n_mels=32)
 
 @pytest.fixture
 def root(two_machines: Path, tmp_path: Path) -> Path:
-    """A few fan clips that a test may change: one section's."""
+    """A few fan clips, those of one section, that a test may change."""
     root = tmp_path / "root"
     for path in clips_table(two_machines).query("machine_type == 'fan' and section == 0")["path"]:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def root(two_machines: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def no_wav_is_opened(monkeypatch: pytest.MonkeyPatch):
-    """Call it; from then on, reading a wav file is an error."""
+    """A function; after it has been called, reading a wav file is an error."""
 
     def refuse(path: Path, sample_rate: int) -> np.ndarray:
         raise AssertionError(f"{path} was opened")
@@ -58,8 +58,8 @@ def leftovers(store: Path) -> list[Path]:
     return list(store.rglob("*.tmp"))
 
 
-def assert_right(shard: Shard, root: Path) -> None:
-    """Compare with the features of every clip, computed anew."""
+def assert_correct(shard: Shard, root: Path) -> None:
+    """Compare with the features of every clip, computed again."""
     clips = clips_table(root)
     assert sorted(shard.table.index) == sorted(clips.loc[clips["machine_type"] == shard.machine_type, "path"])
     for path in shard.table.index:
@@ -75,17 +75,17 @@ def assert_right(shard: Shard, root: Path) -> None:
 def test_frames_equal_the_features_of_every_clip_to_0_002_decibels(two_machines, tmp_path):
     for features in (FeatureSettings(), FeatureSettings(n_fft=512, hop_length=500, n_mels=20)):
         shard = opened(two_machines, tmp_path, features)
-        assert_right(shard, two_machines)
+        assert_correct(shard, two_machines)
         assert (shard.machine_type, shard.features, shard.frames.shape[1]) == ("fan", features, features.n_mels)
 
 
-def test_clips_of_any_length_bit_depth_and_name_stand_side_by_side(root, tmp_path):
+def test_clips_of_any_length_bit_depth_and_name_share_a_shard(root, tmp_path):
     names = ["section_00_source_train_normal_0100_NA.wav", "section_00_source_train_normal_0101_a,b 'c\" é.wav"]
     rng = np.random.default_rng(0)
     for name, n, subtype in zip(names, (1024, 50_001), ("FLOAT", "PCM_24"), strict=True):
         soundfile.write(root / "dev_data/fan/train" / name, rng.normal(scale=0.1, size=n), 16000, subtype=subtype)
     shard = opened(root, tmp_path / "store")
-    assert_right(shard, root)
+    assert_correct(shard, root)
     assert shard.table.loc[[f"dev_data/fan/train/{name}" for name in names], "samples"].tolist() == [1024, 50_001]
     assert shard.table.loc[[f"dev_data/fan/train/{name}" for name in names], "length"].tolist() == [1, 96]
 
@@ -102,7 +102,7 @@ def test_loudness_samples_and_statistics_are_those_of_each_clip(root, tmp_path):
         np.testing.assert_allclose(square, (frames**2).mean(axis=0), rtol=1e-6)
 
 
-# -------------------------------------------------------------------------------------------- found again, or made anew
+# -------------------------------------------------------------------------------------------- found again, or rebuilt
 
 
 def test_the_second_opening_opens_no_wav_file_and_gives_the_same(root, tmp_path, no_wav_is_opened):
@@ -115,7 +115,7 @@ def test_the_second_opening_opens_no_wav_file_and_gives_the_same(root, tmp_path,
     assert first.fingerprint(first.table.index) == second.fingerprint(first.table.index)
 
 
-def test_another_way_to_write_the_data_root_or_another_order_of_the_clips_finds_the_same_shard(
+def test_another_spelling_of_the_data_root_or_another_order_of_the_clips_finds_the_same_shard(
     root, tmp_path, no_wav_is_opened, monkeypatch
 ):
     opened(root, tmp_path / "store")
@@ -148,10 +148,10 @@ def test_a_change_of_the_wav_files_is_seen_and_the_fingerprint_changes_with_cont
     else:
         path.rename(path.with_name("section_00_source_train_normal_0100.wav"))
     after = opened(root, tmp_path / "store")
-    assert_right(after, root)
+    assert_correct(after, root)
     same = before.fingerprint(before.table.index) == after.fingerprint(after.table.index)
     assert same == (change == "touched")
-    assert len(shards(tmp_path / "store")) == 1  # that of the files as they were is gone
+    assert len(shards(tmp_path / "store")) == 1  # the outdated shard is gone
 
 
 def test_a_shard_that_is_open_stays_as_it_was_when_the_data_change(root, tmp_path):
@@ -162,10 +162,10 @@ def test_a_shard_that_is_open_stays_as_it_was_when_the_data_change(root, tmp_pat
     np.testing.assert_array_equal(before.frames, expected)
 
 
-def test_the_fingerprint_is_of_the_clips_that_are_asked_for(root, tmp_path):
+def test_the_fingerprint_is_that_of_the_given_clips(root, tmp_path):
     shard = opened(root, tmp_path / "store")
-    some = shard.table.index[:3]
-    assert shard.fingerprint(some) == shard.fingerprint(some[::-1])
+    paths = shard.table.index[:3]
+    assert shard.fingerprint(paths) == shard.fingerprint(paths[::-1])
     assert len({shard.fingerprint(shard.table.index[:n]) for n in range(1, 6)}) == 5
 
 
@@ -188,31 +188,31 @@ def test_other_settings_machine_types_roots_and_selections_have_shards_of_their_
     open_all()
 
 
-def test_a_file_that_is_gone_since_the_table_was_made_is_named(root, tmp_path):
+def test_a_file_deleted_since_the_table_was_made_is_named(root, tmp_path):
     clips = clips_table(root)
     (root / clips["path"][0]).unlink()
     with pytest.raises(InputError, match=rf"{clips['path'][0]}: cannot be read \(No such file"):
         open_shard(clips, root, "fan", FEATURES, tmp_path / "store")
 
 
-def test_a_shard_that_another_process_takes_away_underway_is_made_anew(root, tmp_path, monkeypatch):
+def test_a_shard_that_another_process_removes_meanwhile_is_rebuilt(root, tmp_path, monkeypatch):
     store = tmp_path / "store"
     opened(root, store)
-    read_csv, taken = pd.read_csv, []
+    read_csv, removed = pd.read_csv, []
 
-    def taken_away(path, **options):
-        if not taken:
-            taken.extend(shards(store))
-            shutil.rmtree(taken[0])
+    def removing(path, **options):
+        if not removed:
+            removed.extend(shards(store))
+            shutil.rmtree(removed[0])
         return read_csv(path, **options)
 
-    monkeypatch.setattr(pd, "read_csv", taken_away)
-    assert_right(opened(root, store), root)
-    assert shards(store) == taken
+    monkeypatch.setattr(pd, "read_csv", removing)
+    assert_correct(opened(root, store), root)
+    assert shards(store) == removed
 
 
 @pytest.mark.parametrize("damage", ["frames.i16", "clips.csv", "statistics.npy"])
-def test_a_shard_that_somebody_has_damaged_is_an_error_that_says_what_to_do(root, tmp_path, damage):
+def test_a_damaged_shard_is_an_error_that_says_what_to_do(root, tmp_path, damage):
     opened(root, tmp_path / "store")
     (shard,) = shards(tmp_path / "store")
     for spoil in (lambda file: os.truncate(file, 10), Path.unlink):
@@ -220,7 +220,7 @@ def test_a_shard_that_somebody_has_damaged_is_an_error_that_says_what_to_do(root
         with pytest.raises(InputError, match=f"{shard.name}: damaged; remove the folder"):
             opened(root, tmp_path / "store")
     shutil.rmtree(shard)
-    assert_right(opened(root, tmp_path / "store"), root)
+    assert_correct(opened(root, tmp_path / "store"), root)
 
 
 # --------------------------------------------------------------------------------------------------- faulty wav files
@@ -242,7 +242,7 @@ def test_all_faulty_wav_files_are_named_in_one_message_and_nothing_is_left_behin
     assert not shards(tmp_path / "store") and not leftovers(tmp_path / "store")
 
 
-def test_a_wav_file_too_loud_for_the_store_is_an_error_instead_of_cut_values(root, tmp_path):
+def test_a_wav_file_too_loud_for_the_store_is_an_error_instead_of_clipped_values(root, tmp_path):
     path = sorted((root / "dev_data/fan/train").iterdir())[0]
     soundfile.write(path, np.random.default_rng(0).normal(scale=1e6, size=4000), 16000, subtype="FLOAT")
     with pytest.raises(InputError, match=rf"{path.name}: \d+ dB in a mel band; allowed: samples in ±1"):
@@ -285,17 +285,17 @@ def process_that_opens(root: Path, store: Path, pause: float) -> subprocess.Pope
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
 
 
-def test_of_two_processes_that_want_the_same_shard_one_builds_it_and_the_other_waits(root, tmp_path, no_wav_is_opened):
+def test_of_two_processes_that_need_the_same_shard_one_builds_it_and_the_other_waits(root, tmp_path, no_wav_is_opened):
     both = [process_that_opens(root, tmp_path / "store", pause=0.1) for _ in range(2)]
     read = sorted(len(process.communicate()[0].splitlines()) for process in both)
     assert [process.returncode for process in both] == [0, 0]
     assert read == [0, len(clips_table(root))]
     with_wavs = opened(root, tmp_path / "store")
-    assert_right(with_wavs, root)
+    assert_correct(with_wavs, root)
     assert not leftovers(tmp_path / "store")
 
 
-def test_after_a_sigkill_underway_the_store_is_right(root, tmp_path):
+def test_after_a_sigkill_during_the_build_the_store_is_correct(root, tmp_path):
     store = tmp_path / "store"
     process = process_that_opens(root, store, pause=0.3)
     for _ in range(4):
@@ -303,8 +303,8 @@ def test_after_a_sigkill_underway_the_store_is_right(root, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not shards(store)
-    assert leftovers(store)  # it had begun
-    assert_right(opened(root, store), root)
+    assert leftovers(store)  # the build had begun
+    assert_correct(opened(root, store), root)
     assert len(shards(store)) == 1 and not leftovers(store)
 
 
@@ -337,10 +337,10 @@ def test_a_disk_that_is_full_at_any_step_is_an_error_that_says_what_is_needed(ro
         owner = {"mkdir": Path, "replace": os, "fsync": os, "to_csv": pd.DataFrame, "save": np}[step]
         patch.setattr(owner, step, full)
         assert_says_that_the_disk_is_full(root, store)
-    assert_right(opened(root, store), root)
+    assert_correct(opened(root, store), root)
 
 
-def test_a_small_disk_that_runs_full_gives_that_error_and_a_larger_one_the_store(root, tmp_path):
+def test_a_small_disk_that_fills_up_gives_that_error_and_a_larger_one_the_store(root, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "none", disk], capture_output=True)
@@ -349,7 +349,7 @@ def test_a_small_disk_that_runs_full_gives_that_error_and_a_larger_one_the_store
     try:
         assert_says_that_the_disk_is_full(root, disk / "store")
         subprocess.run(["mount", "-o", "remount,size=10m", disk], check=True)
-        assert_right(opened(root, disk / "store"), root)
+        assert_correct(opened(root, disk / "store"), root)
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
 

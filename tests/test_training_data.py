@@ -1,4 +1,4 @@
-"""What a training draws from is what its parameters ask for; what the data do not have is said before any training."""
+"""A training draws from what its parameters ask for; if the data do not have it, an error says so before training."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -62,7 +62,7 @@ def recording(root: Path, path: str, seconds: float) -> None:
 
 @pytest.fixture
 def mixed_lengths(tmp_path) -> Path:
-    """Two machine types; the fan's clips are of 1 s, in section 1 of 2 s, the pump's of 0.3 s."""
+    """Two machine types: clips of the fan last 1 s, in section 1 they last 2 s; clips of the pump last 0.3 s."""
     root = tmp_path / "mixed"
     for section, seconds in ((0, 1.0), (1, 2.0)):
         for i in range(3):
@@ -72,7 +72,7 @@ def mixed_lengths(tmp_path) -> Path:
     return root
 
 
-def test_train_clips_are_parted_into_source_validation_and_target(ask, two_machines):
+def test_train_clips_are_divided_into_source_held_out_and_target(ask, two_machines):
     data = ask()
     clips = data.clips
     assert set(clips["machine_type"]) == {"fan"}
@@ -93,7 +93,7 @@ def test_train_clips_are_parted_into_source_validation_and_target(ask, two_machi
     assert list(data.fingerprint) == ["fan"]
 
 
-def test_sections_are_numbered_by_their_place_in_the_chosen_ones(ask):
+def test_sections_are_given_by_their_index_among_the_chosen_ones(ask):
     data = ask(sections=[1, 4])
     assert data.sections == [1, 4]
     assert set(data.clips["section"]) == {1, 4}
@@ -105,7 +105,7 @@ def test_the_fingerprint_names_every_machine_type_that_is_drawn_from_and_changes
     assert list(everything) == ["fan", "valve"]
     assert ask().fingerprint == {"fan": everything["fan"]}
     assert ask(sections=[0, 1]).fingerprint["fan"] != everything["fan"]
-    assert ask(n_mels=8).fingerprint["fan"] == everything["fan"]  # of the sounds, not of their features
+    assert ask(n_mels=8).fingerprint["fan"] == everything["fan"]  # it identifies the recordings, not their features
 
 
 def test_proxy_outliers_are_the_train_clips_of_all_other_machine_types(ask, two_machines):
@@ -116,7 +116,7 @@ def test_proxy_outliers_are_the_train_clips_of_all_other_machine_types(ask, two_
     assert not (set(data.shard.table.index) & set(expected["path"]))
 
 
-def test_without_a_validation_fraction_or_target_clips_those_parts_are_none(ask, two_machines):
+def test_without_a_validation_fraction_or_target_clips_these_parts_are_none(ask, two_machines):
     clips = clips_table(two_machines)
     data = ask(clips=clips[clips["domain"] == "source"], validation_fraction=0.0)
     assert data.held_out is None and data.target is None
@@ -141,13 +141,13 @@ def test_debug_uses_few_clips_of_every_kind_and_a_store_of_its_own(ask, tmp_path
     assert len(data.clips) < len(full.clips)
     assert set(data.clips["section"]) == set(full.clips["section"])
     assert data.fingerprint["fan"] != full.fingerprint["fan"]
-    assert len(list((tmp_path / "outputs" / "features").rglob("shard.json"))) == 3  # the full one is still there
+    assert len(list((tmp_path / "outputs" / "features").rglob("shard.json"))) == 3  # the full store still exists
 
 
 # ------------------------------------------------------------------------------------------- what the data do not have
 
 
-def test_an_unknown_machine_type_or_section_is_an_error_that_says_what_there_is(ask):
+def test_an_unknown_machine_type_or_section_is_an_error_that_lists_the_known_ones(ask):
     with pytest.raises(InputError, match=r"machine_type: 'pump' is unknown; allowed here: \['fan', 'valve'\]"):
         ask(machine_type="pump")
     with pytest.raises(InputError, match=r"sections: fan has no section \[6\]; allowed: \[0, 1, 2, 3, 4, 5\]"):
@@ -172,7 +172,7 @@ def test_proxy_outliers_need_train_clips_of_another_machine_type(ask, two_machin
 
 
 @pytest.mark.parametrize("seconds", [1.03, 60, 0.01])
-def test_a_snippet_longer_than_the_shortest_train_clip_or_than_no_frame_is_an_error(ask, seconds):
+def test_a_snippet_longer_than_the_shortest_train_clip_or_shorter_than_a_frame_is_an_error(ask, seconds):
     with pytest.raises(InputError, match=rf"snippet_length: {seconds} s make \d+ frames; allowed: 0\.064 to 0\.992 s"):
         ask(snippet_length=seconds)
 
@@ -182,12 +182,12 @@ def test_clips_of_different_lengths_are_drawn_from_in_snippets_that_fit_into_the
     assert data.n_frames == 30
     assert sorted(set(data.source.frames.length.tolist())) == [30, 61]
     assert data.others.length.tolist() == [8]
-    assert data.others.crop(torch.tensor([0]), torch.tensor([0]), 30).shape == (1, 30, 16)  # repeated
+    assert data.others.crop(torch.tensor([0]), torch.tensor([0]), 30).shape == (1, 30, 16)  # wrapped around
     with pytest.raises(InputError, match="shortest train clip of fan"):
         ask(mixed_lengths, snippet_length=2.0)
 
 
-def test_a_section_of_a_single_train_clip_is_trained_on_and_not_held_out(ask, mixed_lengths):
+def test_the_only_train_clip_of_a_section_is_trained_on_and_not_held_out(ask, mixed_lengths):
     for i in (1, 2):
         (mixed_lengths / f"fan/train/section_01_source_train_normal_{i:04d}.wav").unlink()
     data = ask(mixed_lengths, validation_fraction=0.5)
@@ -195,7 +195,7 @@ def test_a_section_of_a_single_train_clip_is_trained_on_and_not_held_out(ask, mi
     assert 1 not in data.held_out.section.tolist()
 
 
-def test_a_silent_train_clip_is_named_where_it_is_to_be_scaled(ask, mixed_lengths):
+def test_a_silent_train_clip_that_is_to_be_scaled_is_named(ask, mixed_lengths):
     path = mixed_lengths / "fan/train/section_01_source_train_normal_0002.wav"
     soundfile.write(path, np.zeros(32000), 16000)
     with pytest.warns(UserWarning, match="digital silence"), pytest.raises(InputError, match=path.name):
@@ -203,7 +203,7 @@ def test_a_silent_train_clip_is_named_where_it_is_to_be_scaled(ask, mixed_length
     assert len(ask(mixed_lengths).clips) == 7
 
 
-def test_a_device_that_is_not_there_is_an_error(monkeypatch):
+def test_an_unavailable_device_is_an_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert find_device("auto") == torch.device("cuda")
     with pytest.raises(InputError, match="'cuda:1' is not available: 1 CUDA devices"):

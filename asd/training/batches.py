@@ -158,10 +158,10 @@ def window_batches(
     n_frames: int,
     batch_size: int,
     *,
-    seed: int,
-    epoch: int,
     other_sections: bool = False,
     other_machines: Frames | None = None,
+    seed: int,
+    epoch: int,
 ) -> Iterator[WindowBatch]:
     """As many random windows of every clip as fit into it side by side, with as many proxy outliers.
 
@@ -170,9 +170,9 @@ def window_batches(
         n_sections: number of sections.
         n_frames: length of a window.
         batch_size: inliers per batch at most; all batches of an epoch are nearly equal in size.
-        seed, epoch: what the draws depend on.
         other_sections: use clips of the same machine type as outliers, claimed to be of another section.
         other_machines: clips of other machine types to use as outliers, claimed to be of any section.
+        seed, epoch: what the draws depend on.
     """
     frames, section = source.frames, source.section
     generator = seeded(seed, epoch)
