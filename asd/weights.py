@@ -28,4 +28,4 @@ def load_weights(path: Path | str) -> Any:
     except pickle.UnpicklingError as error:
         raise InputError(f"{path}: not opened: it holds more than tensors, numbers and text, perhaps code") from error
     except NOT_OURS as error:
-        raise InputError(f"{path}: cannot be read: cut short, or a file of another kind ({error})") from error
+        raise InputError(f"{path}: cannot be read: cut short, or another kind of file ({error})") from error
