@@ -1,6 +1,6 @@
-"""Runs the cells of a notebook in a plain process that may be killed at a chosen moment; see test_runs.py.
+"""Run the cells of a notebook in a plain process that can be killed at a chosen moment; see test_runs.py.
 
-The processes are forked from one that has imported what notebooks import, and has done nothing else.
+The processes are forked from one that has imported what notebooks import, and done nothing else.
 """
 
 import atexit
@@ -26,10 +26,10 @@ class NotebookProcess:
 
     Args:
         notebook: its path.
-        parameters: values that take the place of the notebook's own.
-        home: folder for HOME, and for what the process prints.
-        moment: when it sends the signal ``name`` to itself: ``epoch N``, ``scoring``, ``writing``, ``declaring``,
-            ``publishing``, ``never``.
+        parameters: values that replace the notebook's own.
+        home: the process's HOME, and folder of the files that it prints to.
+        moment: when the process sends the signal ``name`` to itself: ``epoch N``, ``scoring``, ``writing``,
+            ``declaring``, ``publishing`` or ``never``.
     """
 
     def __init__(self, notebook: Path, parameters: dict, home: Path, moment: str, name: str):
@@ -40,7 +40,7 @@ class NotebookProcess:
         self.process.start()
 
     def wait(self) -> tuple[int, str, str]:
-        """Exit code (minus the signal's number where one has ended it), and what was printed on stdout and stderr."""
+        """Exit code (the negative number of the signal that ended it, if any), stdout and stderr."""
         self.process.join(timeout=300)
         if self.process.exitcode is None:
             self.process.kill()
@@ -50,13 +50,13 @@ class NotebookProcess:
 
 
 def execute(notebook: Path, parameters: str, home: Path, moment: str, name: str, stdout: Path, stderr: Path) -> None:
-    """What the process does."""
+    """What the process executes."""
     for path, stream in ((stdout, sys.stdout), (stderr, sys.stderr)):
         with path.open("w") as file:
             os.dup2(file.fileno(), stream.fileno())
     os.environ.clear()
     os.environ.update(ENVIRONMENT | {"HOME": str(home)})
-    # imported here, since the tests' own process needs none of it
+    # imported here, since the test process itself does not need them
     import nbformat
     import torch
 
@@ -98,16 +98,16 @@ def execute(notebook: Path, parameters: str, home: Path, moment: str, name: str,
                 if "parameters" in cell.metadata.get("tags", []):
                     namespace |= json.loads(parameters)
     finally:
-        atexit._run_exitfuncs()  # an ordinary process runs them at its end, one of multiprocessing does not
+        atexit._run_exitfuncs()  # multiprocessing skips them at the end of a process
 
 
 def die(name: str) -> None:
     os.kill(os.getpid(), signal.Signals[name])
-    signal.pause()  # a signal with a handler comes a moment later
+    signal.pause()  # a signal with a handler arrives a moment later
 
 
 def dying(name: str, module: ModuleType | type, function: str, when: Callable = lambda *args, **kwargs: True) -> None:
-    """Have ``function`` die instead of doing its work, when ``when`` says so of its arguments."""
+    """Make ``function`` kill the process when it is called with arguments for which ``when`` is true."""
     original = getattr(module, function)
 
     def replaced(*args, **kwargs):

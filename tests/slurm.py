@@ -1,10 +1,10 @@
-"""The graph on a real Slurm: one node, this machine, with its own configuration in a folder that is removed again.
+"""The graph on a real Slurm: this machine as the only node, with its own configuration in a temporary folder.
 
     make test-slurm
 
-Two trainings run side by side; one is cancelled midway. The other goes on, and the next call does what is missing and
-nothing else. Needs the commands of Debian's packages slurmctld, slurmd and munge, which are installed if this is root's
-machine. Ends only the processes that it has started.
+Two trainings run side by side; one is cancelled midway. The other continues, and the next call does what is missing and
+nothing else. It needs Debian's packages slurmctld, slurmd and munge, which it installs if run as root. It ends only the
+processes that it has started.
 """
 
 import os
@@ -47,7 +47,7 @@ TINY = {"03_aux.yaml": "max_epochs: 2\nbase_channels: 4\n", "06_evaluation.yaml"
 
 
 def install() -> None:
-    """See that Slurm's commands are there."""
+    """Ensure that Slurm's commands are installed."""
     os.environ["PATH"] += ":/usr/sbin"
     missing = [command for command in COMMANDS if shutil.which(command) is None]
     if missing and (os.geteuid() != 0 or shutil.which("apt-get") is None):
@@ -56,32 +56,32 @@ def install() -> None:
         subprocess.run(["apt-get", "update", "-qq"], check=True)
         subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *PACKAGES], check=True)
     if os.geteuid() != 0:
-        sys.exit("slurmd has to be started by root")
+        sys.exit("slurmd must be started by root")
 
 
 def free_ports(number: int) -> list[int]:
-    """TCP ports that nobody listens at."""
+    """TCP ports that nobody listens on."""
     sockets = [socket.socket() for _ in range(number)]
-    for one in sockets:
-        one.bind(("", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
+    for each in sockets:
+        each.bind(("", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
     return ports
 
 
 @contextmanager
 def cluster(folder: Path) -> Iterator[None]:
-    """A Slurm of one node with two GPUs, which are none."""
+    """A Slurm of one node with two fake GPUs."""
     host, ports = socket.gethostname().partition(".")[0], free_ports(2)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
     for name in ("state", "spool"):
         (folder / name).mkdir()
     for number in range(2):
-        os.mknod(folder / f"gpu{number}", stat.S_IFCHR | 0o600, os.makedev(1, 3))  # as /dev/null is
+        os.mknod(folder / f"gpu{number}", stat.S_IFCHR | 0o600, os.makedev(1, 3))  # like /dev/null
     settings = {"host": host, "ports": ports, "folder": folder, "cores": os.cpu_count(), "memory": memory}
     (folder / "slurm.conf").write_text(CONFIGURATION.format(**settings))
-    # the plugin takes all of Slurm's variables from a job's environment, so srun would look into /etc alone
+    # the plugin removes all of Slurm's variables from a job's environment, so that srun would look only in /etc
     (folder / "bin").mkdir()
     (folder / "bin" / "srun").write_text(
         f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {shutil.which("srun")} "$@"\n'
@@ -102,7 +102,7 @@ def cluster(folder: Path) -> Iterator[None]:
         wait_for((folder / "munge.socket").exists, 30, "munged")
         daemons.append(subprocess.Popen(["slurmctld", "-D", "-i"], **quiet))
         daemons.append(subprocess.Popen(["slurmd", "-D"], **quiet))
-        wait_for(lambda: "idle" in told("sinfo", "--noheader", "-o", "%T"), 60, "an idle node")
+        wait_for(lambda: "idle" in output_of("sinfo", "--noheader", "-o", "%T"), 60, "an idle node")
         yield
     finally:
         subprocess.run(["scancel", "--user", "root"], capture_output=True)
@@ -112,13 +112,13 @@ def cluster(folder: Path) -> Iterator[None]:
             daemon.wait(timeout=60)
 
 
-def told(*command: str) -> str:
-    """What a command says."""
+def output_of(*command: str) -> str:
+    """What a command prints."""
     return subprocess.run(command, capture_output=True, text=True).stdout
 
 
 def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Wait until it is so."""
+    """Wait until the condition is true."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -127,7 +127,7 @@ def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
 
 
 def main() -> None:
-    """Start a cluster, run the graph, cancel a job, run it again."""
+    """Start a cluster, run the graph, cancel a job, and run the graph again."""
     install()
     with tempfile.TemporaryDirectory(prefix="asd-slurm-") as name:
         folder = Path(name)
@@ -146,15 +146,15 @@ def main() -> None:
             first = subprocess.Popen(command, cwd=PROJECT)
             training = notebooks / "aux-seed0.log"
             wait_for(lambda: "Executing Cell 1" in log(training) or first.poll() is not None, 900, "the first training")
-            jobs = dict(line.split() for line in told("squeue", "--noheader", "-o", "%k %i").splitlines())
+            jobs = dict(line.split() for line in output_of("squeue", "--noheader", "-o", "%k %i").splitlines())
             cancelled = next(job for comment, job in jobs.items() if "seed0" in comment)
             subprocess.run(["scancel", cancelled], check=True)
             print(f"cancelled Slurm's job {cancelled}", flush=True)
-            assert first.wait(timeout=1800) != 0, "a cancelled job was taken as done"
+            assert first.wait(timeout=1800) != 0, "a cancelled job counts as done"
             assert not (scores / "aux-seed0.csv").exists()
-            assert (scores / "aux-seed1.csv").exists(), "a cancelled job has stopped another one"
+            assert (scores / "aux-seed1.csv").exists(), "a cancelled job stopped another one"
             logs = [log(notebooks / f"aux-seed{seed}.log") for seed in (0, 1)]
-            devices = sorted(next(line for line in one.splitlines() if "CUDA_VISIBLE" in line) for one in logs)
+            devices = sorted(next(line for line in text.splitlines() if "CUDA_VISIBLE" in line) for text in logs)
             assert devices == ["CUDA_VISIBLE_DEVICES=0", "CUDA_VISIBLE_DEVICES=1"], devices
             before = (notebooks / "aux-seed1.ipynb").stat().st_mtime_ns
 
@@ -162,13 +162,13 @@ def main() -> None:
             assert (scores / "aux-seed0.csv").exists()
             assert (notebooks / "06_evaluation.ipynb").exists()
             assert (notebooks / "aux-seed1.ipynb").stat().st_mtime_ns == before, "a finished job was run again"
-            said = subprocess.run([*command, "--dry-run"], cwd=PROJECT, capture_output=True, text=True)
-            assert "Nothing to be done" in said.stdout + said.stderr, said.stdout + said.stderr
+            plan = subprocess.run([*command, "--dry-run"], cwd=PROJECT, capture_output=True, text=True)
+            assert "Nothing to be done" in plan.stdout + plan.stderr, plan.stdout + plan.stderr
     print("Slurm: a cancelled job did not stop the other, and the next call did what was missing, nothing twice")
 
 
 def log(path: Path) -> str:
-    """A log as far as it is written."""
+    """A log, as far as it has been written."""
     return path.read_text() if path.is_file() else ""
 
 

@@ -1,4 +1,4 @@
-"""The download against a server on this machine that speaks Zenodo's API and misbehaves."""
+"""The download, against a local server that speaks Zenodo's API and misbehaves."""
 
 import hashlib
 import io
@@ -50,7 +50,7 @@ TRUTH = {
 
 @cache
 def clip(name: str) -> bytes:
-    """90 000 bytes that only this clip has and that no zip file makes smaller: a part is several network reads."""
+    """90 000 bytes, unique to this clip and incompressible, so that a part takes several network reads."""
     return random.Random(name).randbytes(90_000)
 
 
@@ -68,7 +68,7 @@ def part(name: str, machine: str, top: str = "{machine}/") -> bytes:
 
 
 class Site:
-    """The server: ``records[record][file name]`` is what it has; it does what ``faults[file name]`` says, in turn."""
+    """The server: ``records[record][file name]`` is its content; it commits the ``faults[file name]`` in turn."""
 
     def __init__(self) -> None:
         self.records: dict[int, dict[str, bytes]] = {
@@ -78,8 +78,8 @@ class Site:
             GROUND_TRUTH: {"ground_truth_data.zip": zipped(TRUTH)},
         }
         self.faults: dict[str, list] = defaultdict(list)
-        self.claims: dict[str, dict] = {}  # what the API wrongly says of a file
-        self.answers: dict[int, bytes] = {}  # instead of a record
+        self.claims: dict[str, dict] = {}  # false claims of the API about a file
+        self.answers: dict[int, bytes] = {}  # responses in place of a record
         self.asked: list[tuple[str, str | None]] = []  # (file or record, Range) of each request
         self.sent: dict[str, int] = defaultdict(int)  # bytes of each file
         self.go_on = threading.Event()
@@ -169,7 +169,7 @@ def site(monkeypatch):
 
 @pytest.fixture
 def get(site, tmp_path):
-    """Download into ``tmp_path / "data"``, the fan's development data unless told otherwise, repetitions at once."""
+    """Download into ``tmp_path / "data"``, by default the fan's development data, with immediate retries."""
 
     def get(machines=("fan",), parts=("dev",), **settings) -> list[str]:
         return download(tmp_path / "data", machines, parts, **({"api": site.api, "backoff": 0.001} | settings))
@@ -183,7 +183,7 @@ def data(tmp_path) -> Path:
 
 
 def tree(root: Path) -> dict[str, bytes]:
-    """The files below a folder, those for the download itself left out."""
+    """The files below a folder, except those of the download itself."""
     files = [path for path in root.rglob("*") if path.is_file()]
     return {str(p.relative_to(root)): p.read_bytes() for p in files if ".download" not in p.parts}
 
@@ -194,12 +194,12 @@ def expected(name: str, machine: str) -> dict[str, bytes]:
 
 
 def unfinished(root: Path) -> set[str]:
-    """What lies in .download beside the lock and the notes of what was delivered."""
+    """The files in .download, except the lock and the receipts."""
     kept = {str(path.relative_to(root / ".download")) for path in (root / ".download").rglob("*") if path.is_file()}
     return {path for path in kept if path != "lock" and not path.endswith(".json")}
 
 
-# What it does
+# What it delivers
 
 
 def test_all_parts_of_the_machine_types_arrive_in_the_layout(get, data):
@@ -224,7 +224,7 @@ def test_the_clips_table_reads_what_was_downloaded(get, data):
 
 
 @pytest.mark.parametrize("top", ["", "{machine}/", "dev_data/{machine}/", "./raw\\{machine}\\"])
-def test_folders_on_top_in_the_zip_file_make_no_difference(site, get, data, top):
+def test_top_level_folders_in_the_zip_file_make_no_difference(site, get, data, top):
     junk = {"__MACOSX/fan/train/._section_00.wav": b"x", "fan/.DS_Store": b"x", "readme.txt": b"x", "fan/train/": b""}
     files = {top.format(machine="fan") + path: clip(f"dev/fan/{path}") for path in CLIPS["dev"]}
     site.records[DEV]["dev_data_fan.zip"] = zipped(files | junk)
@@ -244,13 +244,13 @@ def test_folders_on_top_in_the_zip_file_make_no_difference(site, get, data, top)
     ],
     ids=["loose", "zip", "folders", "zip each", "zips in a zip", "loose beside an empty zip"],
 )
-def test_ground_truth_ends_in_one_folder_however_it_is_packed(site, get, data, files):
+def test_the_ground_truth_ends_up_in_one_folder_however_it_is_packed(site, get, data, files):
     site.records[GROUND_TRUTH] = files
     get(parts=["ground_truth"])
     assert tree(data) == {f"ground_truth/{name}": content for name, content in TRUTH.items()}
 
 
-def test_again_does_nothing_and_needs_no_network(site, get, data):
+def test_a_second_call_does_nothing_and_needs_no_network(site, get, data):
     assert get(["fan", "ToyCar"], None)
     before = {path: path.stat().st_mtime_ns for path in data.rglob("*")}
     site.close()
@@ -258,7 +258,7 @@ def test_again_does_nothing_and_needs_no_network(site, get, data):
     assert {path: path.stat().st_mtime_ns for path in data.rglob("*")} == before
 
 
-def test_one_question_a_record_and_only_what_is_missing_is_fetched(site, get, data):
+def test_each_record_is_queried_once_and_only_what_is_missing_is_fetched(site, get, data):
     get(["fan"], ["dev"])
     site.asked.clear()
     assert get(["fan", "ToyCar"], ["dev"]) == ["dev_ToyCar"]
@@ -266,7 +266,7 @@ def test_one_question_a_record_and_only_what_is_missing_is_fetched(site, get, da
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: os.truncate(path, 0)], ids=["lost", "emptied"])
-def test_a_clip_that_got_lost_later_comes_back_and_others_stay(site, get, data, damage):
+def test_a_clip_that_was_lost_later_is_restored_and_other_files_stay(site, get, data, damage):
     get(["fan", "ToyCar"])
     own = data / "dev_data/fan/train/my_notes.txt"
     own.write_text("mine")
@@ -275,10 +275,10 @@ def test_a_clip_that_got_lost_later_comes_back_and_others_stay(site, get, data, 
     assert tree(data) == expected("dev", "fan") | expected("dev", "ToyCar") | {str(own.relative_to(data)): b"mine"}
 
 
-# Networks fail
+# Network failures
 
 
-def test_cut_off_three_times_goes_on_from_there(site, get, data):
+def test_a_download_resumes_after_three_interruptions(site, get, data):
     site.faults["dev_data_fan.zip"] = ["cut"] * 3
     get()
     assert tree(data) == expected("dev", "fan")
@@ -288,13 +288,13 @@ def test_cut_off_three_times_goes_on_from_there(site, get, data):
     assert size <= site.sent["dev_data_fan.zip"] < size + 3 * CHUNK
 
 
-def test_any_number_of_cuts_is_survived_while_bytes_come(site, get, data):
+def test_any_number_of_interruptions_is_survived_as_long_as_bytes_arrive(site, get, data):
     site.faults["dev_data_fan.zip"] = ["cut"] * 10
     get()
     assert tree(data) == expected("dev", "fan")
 
 
-def test_server_without_ranges_sends_all_again(site, get, data):
+def test_a_server_without_ranges_sends_everything_again(site, get, data):
     site.faults["dev_data_fan.zip"] = ["cut", "no ranges"]
     get()
     assert tree(data) == expected("dev", "fan")
@@ -303,13 +303,13 @@ def test_server_without_ranges_sends_all_again(site, get, data):
 
 @pytest.mark.parametrize("fault", [(500, {}), (503, {"Retry-After": "soon"}), (429, {})])
 @pytest.mark.parametrize("what", ["dev_data_fan.zip", str(DEV)])
-def test_passing_faults_pass(site, get, data, what, fault):
+def test_transient_errors_are_retried(site, get, data, what, fault):
     site.faults[what] = [fault] * 3
     get()
     assert tree(data) == expected("dev", "fan")
 
 
-def test_too_many_requests_waits_as_long_as_the_server_says(site, get, data):
+def test_after_too_many_requests_it_waits_as_long_as_the_server_asks(site, get, data):
     first = []
 
     def busy_for_a_second():
@@ -317,43 +317,43 @@ def test_too_many_requests_waits_as_long_as_the_server_says(site, get, data):
         return (200, {}) if time.monotonic() - first[0] > 0.95 else (429, {"Retry-After": "1"})
 
     site.faults["dev_data_fan.zip"] = [busy_for_a_second]
-    get()  # 0.001 s, doubled six times, would be used up long before
+    get()  # six doublings of 0.001 s would have run out long before
     assert tree(data) == expected("dev", "fan")
     assert len(first) == 2
 
 
-def test_a_fault_that_stays_is_told_and_what_came_is_kept(site, get, data):
+def test_a_permanent_error_is_reported_and_what_was_received_is_kept(site, get, data):
     site.faults["dev_data_fan.zip"] = ["cut"] + [(500, {})] * 20
     with pytest.raises(InputError, match=r"dev_data_fan\.zip: HTTP 500.* bytes are kept") as raised:
         get()
     assert tree(data) == {}
-    came = (data / ".download/dev_fan/packed/dev_data_fan.zip").stat().st_size
-    assert came > 100_000 and f"{came:,} bytes are kept" in str(raised.value)
+    received = (data / ".download/dev_fan/packed/dev_data_fan.zip").stat().st_size
+    assert received > 100_000 and f"{received:,} bytes are kept" in str(raised.value)
     site.faults.clear()
     site.asked.clear()
     get()
-    assert site.asked[-1] == ("dev_data_fan.zip", f"bytes={came}-")
+    assert site.asked[-1] == ("dev_data_fan.zip", f"bytes={received}-")
     assert tree(data) == expected("dev", "fan")
 
 
-def test_a_file_that_is_gone_stops_no_other(site, get, data):
+def test_a_missing_file_does_not_stop_the_others(site, get, data):
     site.faults["dev_data_fan.zip"] = [(404, {})]
     with pytest.raises(InputError, match=r"dev_data_fan\.zip: HTTP 404") as raised:
         get(["fan", "ToyCar"])
     assert "ToyCar" not in str(raised.value)
-    assert site.files_asked().count("dev_data_fan.zip") == 1  # no use in asking again
+    assert site.files_asked().count("dev_data_fan.zip") == 1  # asking again is pointless
     assert tree(data) == expected("dev", "ToyCar")
     assert get(["fan", "ToyCar"]) == ["dev_fan"]
 
 
-def test_a_machine_that_the_record_lacks_is_told_with_what_there_is(site, get, data):
+def test_a_machine_that_is_not_in_the_record_is_reported_with_what_is(site, get, data):
     with pytest.raises(InputError, match=r"dev_pump: .*4562016 has no file .*dev_data_ToyCar\.zip"):
         get(["pump", "fan"])
     assert tree(data) == expected("dev", "fan")
 
 
 @pytest.mark.parametrize("difference", [-1000, 1000], ids=["shorter", "longer"])
-def test_wrong_length_is_told_before_anything_is_overwritten(site, get, data, difference):
+def test_a_wrong_length_is_reported_before_anything_is_overwritten(site, get, data, difference):
     size = len(site.records[DEV]["dev_data_fan.zip"])
     packed = data / ".download/dev_fan/packed/dev_data_fan.zip"
     packed.parent.mkdir(parents=True)
@@ -366,7 +366,7 @@ def test_wrong_length_is_told_before_anything_is_overwritten(site, get, data, di
     assert tree(data) == {}
 
 
-def test_wrong_checksum_is_told_and_nothing_of_it_stays(site, get, data):
+def test_a_wrong_checksum_is_reported_and_the_file_is_discarded(site, get, data):
     site.faults["dev_data_fan.zip"] = ["other content"] * 2
     right = hashlib.md5(site.records[DEV]["dev_data_fan.zip"]).hexdigest()
     with pytest.raises(InputError, match=rf"dev_data_fan\.zip: .*checksum md5:\w+, the record says md5:{right}"):
@@ -377,7 +377,7 @@ def test_wrong_checksum_is_told_and_nothing_of_it_stays(site, get, data):
 
 
 @pytest.mark.parametrize("length", [1000, 10**7], ids=["too little", "too much"])
-def test_rubbish_from_an_earlier_attempt_is_found_out_and_replaced(get, data, length):
+def test_rubbish_from_an_earlier_attempt_is_detected_and_replaced(get, data, length):
     packed = data / ".download/dev_fan/packed/dev_data_fan.zip"
     packed.parent.mkdir(parents=True)
     packed.write_bytes(bytes(length))
@@ -396,14 +396,14 @@ def test_rubbish_from_an_earlier_attempt_is_found_out_and_replaced(get, data, le
     ],
     ids=["no JSON", "no record", "no sizes", "path as a name", "no kind of checksum"],
 )
-def test_an_answer_that_is_no_record_is_told(site, get, data, answer):
+def test_a_response_that_is_not_a_record_is_reported(site, get, data, answer):
     site.answers[DEV] = answer
     with pytest.raises(InputError, match=f"/api/records/{DEV}: .*(not JSON|expected|but a path)"):
         get()
     assert site.files_asked() == []
 
 
-def test_no_such_record_and_no_connection_are_told(site, get):
+def test_a_missing_record_and_a_missing_connection_are_reported(site, get):
     del site.records[DEV]
     with pytest.raises(InputError, match="HTTP 404"):
         get()
@@ -412,7 +412,7 @@ def test_no_such_record_and_no_connection_are_told(site, get):
         get()
 
 
-# Zip files from elsewhere
+# Untrusted zip files
 
 
 @pytest.mark.parametrize(
@@ -454,7 +454,7 @@ def test_links_and_special_files_are_refused_by_name(site, get, data, kind):
     ],
     ids=["other folder", "twice", "nothing", "no zip", "damaged"],
 )
-def test_a_zip_file_with_other_things_in_it_is_told(site, get, data, content, complaint):
+def test_a_zip_file_with_unexpected_contents_is_reported(site, get, data, content, complaint):
     site.records[DEV]["dev_data_fan.zip"] = content
     with pytest.raises(InputError, match=complaint) as raised:
         get()
@@ -463,17 +463,17 @@ def test_a_zip_file_with_other_things_in_it_is_told(site, get, data, content, co
     assert not (data / ".download/dev_fan/unpacked").exists()
 
 
-# Disks are full, processes die
+# Full disks and killed processes
 
 
-def test_a_disk_that_is_too_small_is_told_before_any_file_is_asked_for(site, get, monkeypatch):
+def test_too_small_a_disk_is_reported_before_any_file_is_requested(site, get, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 1000))
     with pytest.raises(InputError, match=r"the download needs 0\.00\d GB of free space, found 0\.000 GB"):
         get()
     assert site.files_asked() == []
 
 
-def test_what_is_there_already_needs_no_space(site, get, data, monkeypatch):
+def test_what_has_been_received_already_needs_no_space(site, get, data, monkeypatch):
     whole = site.records[DEV]["dev_data_fan.zip"]
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 0, 2 * len(whole)))
     with pytest.raises(InputError, match="free space"):
@@ -485,7 +485,7 @@ def test_what_is_there_already_needs_no_space(site, get, data, monkeypatch):
     assert tree(data) == expected("dev", "fan")
 
 
-def test_what_is_in_the_zip_file_is_weighed_before_it_is_unpacked(site, get, data, monkeypatch):
+def test_the_size_of_a_zip_file_s_contents_is_checked_before_unpacking(site, get, data, monkeypatch):
     site.records[DEV]["dev_data_fan.zip"] = zipped({"fan/train/section_00_source_train_normal_0000.wav": bytes(10**7)})
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 0, 10**6))
     with pytest.raises(InputError, match=r"dev_data_fan\.zip needs 0\.010 GB of free space"):
@@ -520,8 +520,8 @@ def start(site: Site, data: Path, prepare: str = "") -> subprocess.Popen:
     )
 
 
-def test_a_disk_that_fills_up_midway_is_told_and_what_came_is_kept(site, get, data):
-    # no file may grow beyond 200 000 bytes: the write fails as on a full disk
+def test_a_disk_that_fills_up_midway_is_reported_and_what_was_received_is_kept(site, get, data):
+    # no file may exceed 200 000 bytes, so the write fails as on a full disk
     process = start(site, data, "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))")
     _, complaint = process.communicate(timeout=20)
     assert process.returncode == 1
@@ -532,30 +532,30 @@ def test_a_disk_that_fills_up_midway_is_told_and_what_came_is_kept(site, get, da
     assert site.sent["dev_data_fan.zip"] < 2 * len(site.records[DEV]["dev_data_fan.zip"])
 
 
-@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_killed_midway_the_next_run_goes_on_from_there(site, get, data, blow):
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_after_a_kill_the_next_run_resumes(site, get, data, signal_number):
     site.faults["dev_data_fan.zip"] = ["wait"]
     packed = data / ".download/dev_fan/packed/dev_data_fan.zip"
     process = start(site, data)
     deadline = time.monotonic() + 15
     while not (packed.exists() and packed.stat().st_size > 100_000) and time.monotonic() < deadline:
         time.sleep(0.01)
-    process.send_signal(blow)
-    if blow == signal.SIGINT:
+    process.send_signal(signal_number)
+    if signal_number == signal.SIGINT:
         site.go_on.set()
     process.communicate(timeout=15)
     assert process.returncode != 0
-    came = packed.stat().st_size
-    assert came > 100_000 and tree(data) == {}
+    received = packed.stat().st_size
+    assert received > 100_000 and tree(data) == {}
     assert get() == ["dev_fan"]
-    assert site.asked[-1] == ("dev_data_fan.zip", f"bytes={came}-")
+    assert site.asked[-1] == ("dev_data_fan.zip", f"bytes={received}-")
     assert tree(data) == expected("dev", "fan") and unfinished(data) == set()
 
 
 @pytest.mark.parametrize(
-    "moment", ["zipfile.ZipFile, 'open'", "os, 'replace'", "os, 'rename'"], ids=["unpacking", "noting", "moving"]
+    "moment", ["zipfile.ZipFile, 'open'", "os, 'replace'", "os, 'rename'"], ids=["unpacking", "recording", "moving"]
 )
-def test_killed_while_unpacking_the_next_run_needs_no_file_again(site, get, data, moment):
+def test_after_a_kill_while_unpacking_no_file_is_downloaded_again(site, get, data, moment):
     prepare = f"setattr({moment}, lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL))"
     process = start(site, data, prepare)
     process.communicate(timeout=15)
@@ -566,15 +566,15 @@ def test_killed_while_unpacking_the_next_run_needs_no_file_again(site, get, data
     assert tree(data) == expected("dev", "fan") and unfinished(data) == set()
 
 
-def test_two_at_once_one_works_and_the_other_says_so(get, data):
+def test_of_two_downloads_at_once_the_second_one_says_so(get, data):
     get(["fan"])
     with FileLock(data / ".download/lock"):
         with pytest.raises(InputError, match="another download is running"):
             get(["ToyCar"])
-        assert get(["fan"]) == []  # nothing to do, nobody in the way
+        assert get(["fan"]) == []  # nothing to do, so the lock does not matter
 
 
-# What the user gives
+# Arguments
 
 
 @pytest.mark.parametrize(
@@ -584,18 +584,18 @@ def test_two_at_once_one_works_and_the_other_says_so(get, data):
         ({"parts": ["eval"]}, "parts: .*allowed: dev, eval"),
     ],
 )
-def test_unknown_machine_types_and_parts_are_told(site, get, given, complaint):
+def test_unknown_machine_types_and_parts_are_reported(site, get, given, complaint):
     with pytest.raises(InputError, match=complaint):
         get(**given)
     assert site.asked == []
 
 
-def test_all_seven_machine_types_unless_told_otherwise(site, get):
+def test_all_seven_machine_types_by_default(site, get):
     site.records[DEV] = {f"dev_data_{machine}.zip": part("dev", machine) for machine in MACHINES}
     assert get(None, ["dev"]) == [f"dev_{machine}" for machine in MACHINES]
 
 
-def test_a_directory_that_is_a_file_is_told(get, data):
+def test_a_directory_that_is_a_file_is_reported(get, data):
     data.write_text("")
     with pytest.raises(InputError, match=str(data)):
         get()
@@ -633,15 +633,15 @@ def command(site, data, monkeypatch):
 )
 def test_the_command_ends_with_a_message_never_with_a_traceback(site, data, command, fault, complaint):
     fault(site)
-    told = command()
-    assert told.exit_code == 1 and isinstance(told.exception, SystemExit), told.exception
-    assert "Error: " in told.output and complaint in told.output
+    result = command()
+    assert result.exit_code == 1 and isinstance(result.exception, SystemExit), result.exception
+    assert "Error: " in result.output and complaint in result.output
     assert tree(data) == {} and not list(data.parent.rglob("outside*"))
 
 
-def test_the_command_survives_broken_connections_and_says_what_it_did(site, data, command):
+def test_the_command_survives_broken_connections_and_reports_what_it_did(site, data, command):
     site.faults["dev_data_fan.zip"] = ["cut", "cut"]
-    told = command()
-    assert told.exit_code == 0 and f"{data}: dev_fan delivered" in told.output
+    result = command()
+    assert result.exit_code == 0 and f"{data}: dev_fan delivered" in result.output
     assert tree(data) == expected("dev", "fan")
     assert "all of it is there" in command().output

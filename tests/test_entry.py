@@ -35,14 +35,14 @@ def write(tmp_path, monkeypatch):
     return lambda table, clips: write_entry(tmp_path, table, clips, tmp_path, LABEL, AUTHORS, 0.9)
 
 
-def test_asd_evaluate_says_the_same_as_the_notebook(two_machines, clips, table, write, tmp_path):
+def test_asd_evaluate_gives_the_same_score_as_the_notebook(two_machines, clips, table, write, tmp_path):
     submitted, notes = evaluation_clips(table, clips)
     folder, _ = write(table, submitted)
     official, own, truth = check_entry(folder, table, submitted, two_machines)
     assert notes == [] and official == pytest.approx(own, abs=1e-12)
     arguments = ["evaluate", str(folder), "--ground-truth", str(truth), "--out", str(tmp_path / "result.csv")]
-    told = CliRunner().invoke(main, arguments)
-    assert told.exit_code == 0 and f"official score {own:.6f}" in told.output
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0 and f"official score {own:.6f}" in result.output
     last = (tmp_path / "result.csv").read_text().strip().splitlines()[-1].split(",")
     assert last[0] == "official score" and float(last[2]) == official
 
@@ -57,16 +57,16 @@ def test_a_submission_of_some_machine_types_is_evaluated_on_those(two_machines, 
     assert {path.name.split("_")[2] for path in truth.iterdir()} == {"fan"}
 
 
-def test_the_program_fills_in_what_it_knows(clips, table, write):
+def test_known_fields_of_the_metadata_are_filled_in(clips, table, write):
     folder, archive = write(table, clips)
-    told = yaml.safe_load((folder / f"{LABEL}.meta.yaml").read_text())
+    metadata = yaml.safe_load((folder / f"{LABEL}.meta.yaml").read_text())
     size = sum(weight.numel() for weight in tiny_detector("classifier").model.parameters())
-    assert told["system"]["complexity"]["total_parameters"] == 2 * 2 * size  # two models for each of two machine types
-    assert told["system"]["description"]["ensemble_method_subsystem_count"] == 2
-    assert told["system"]["description"]["input_sampling_rate"] == "16kHz"
+    assert metadata["system"]["complexity"]["total_parameters"] == 2 * 2 * size  # two models, two machine types
+    assert metadata["system"]["description"]["ensemble_method_subsystem_count"] == 2
+    assert metadata["system"]["description"]["input_sampling_rate"] == "16kHz"
     author = {"lastname": "Roe", "firstname": "Richard", "affiliation": "Works"}
-    assert told["submission"]["authors"][1] == author
-    assert set(told["results"]["development_dataset"]) == {"fan", "valve"}
+    assert metadata["submission"]["authors"][1] == author
+    assert set(metadata["results"]["development_dataset"]) == {"fan", "valve"}
     with zipfile.ZipFile(archive) as packed:
         assert len(packed.namelist()) == 2 * 3 * 2 * 2 + 1
 
@@ -86,7 +86,7 @@ def test_without_ground_truth_files_it_cannot_be_evaluated(clips, table, write, 
     assert check_entry(folder, table, clips, tmp_path / "data") is None
 
 
-def test_a_run_that_the_store_does_not_know_is_named(table, tmp_path, monkeypatch):
+def test_a_run_that_is_not_in_the_store_is_named(table, tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(InputError, match="run id-aux is not in the store"):
         detectors_of(table, tmp_path)

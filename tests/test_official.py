@@ -1,4 +1,4 @@
-"""The official evaluator's numbers come out again, and half a submission does not pass."""
+"""The official evaluator's numbers are reproduced, and an incomplete submission is rejected."""
 
 import csv
 import shutil
@@ -24,7 +24,7 @@ def name(kind: str, machine: str = "fan", section: int = 3, domain: str = "sourc
 
 @pytest.fixture
 def folders(tmp_path) -> tuple[Path, Path]:
-    """A small team folder and its ground truth: 2 machine types, 2 sections, 8 clips a cell."""
+    """A small team folder and its ground truth: 2 machine types, 2 sections, 8 clips per cell."""
     team, truth = tmp_path / "team", tmp_path / "truth"
     team.mkdir()
     truth.mkdir()
@@ -45,7 +45,7 @@ def folders(tmp_path) -> tuple[Path, Path]:
 
 
 def numbers(path: Path) -> tuple[list[list[str]], np.ndarray]:
-    """The file's rows with every number replaced, and the numbers."""
+    """The file's rows with every number replaced by a word, and the numbers."""
     rows, values = [], []
     for row in csv.reader(path.read_text().splitlines()):
         texts = []
@@ -59,7 +59,7 @@ def numbers(path: Path) -> tuple[list[list[str]], np.ndarray]:
     return rows, np.array(values)
 
 
-def test_every_number_of_the_official_result_comes_out_again_in_the_same_layout(shared, tmp_path):
+def test_every_number_of_the_official_result_is_reproduced_in_the_same_layout(shared, tmp_path):
     oracle = shared / "oracle" / "official_evaluator"
     score = evaluate_team(oracle / "example_team", oracle / "ground_truth", tmp_path / "result.csv")
     expected_rows, expected = numbers(oracle / "example_team_result.csv")
@@ -100,7 +100,7 @@ def edit(path: Path, line: int, text: str | None) -> None:
 
 @pytest.mark.parametrize("kind", ["anomaly_score", "decision_result"])
 @pytest.mark.parametrize(
-    ("line", "text", "said"),
+    ("line", "text", "message"),
     [
         (2, None, r"row of section_03_source_test_000\d.wav is missing"),
         (3, "a.wav,1\na.wav,1", "line 4: a.wav is listed twice, first on line 3"),
@@ -113,11 +113,11 @@ def edit(path: Path, line: int, text: str | None) -> None:
     ],
 )
 def test_a_wrong_row_is_an_error_that_names_file_and_row_and_nothing_is_written(
-    folders, tmp_path, kind, line, text, said
+    folders, tmp_path, kind, line, text, message
 ):
     team, truth = folders
     edit(team / name(kind), line, text)
-    with pytest.raises(InputError, match=said) as error:
+    with pytest.raises(InputError, match=message) as error:
         evaluate_team(team, truth, tmp_path / "result.csv")
     assert name(kind) in str(error.value)
     assert not (tmp_path / "result.csv").exists()

@@ -1,4 +1,4 @@
-"""The project's three lists of dependencies agree, and nothing stands in them that nobody needs."""
+"""The project's three lists of dependencies agree and contain nothing superfluous."""
 
 import ast
 import os
@@ -25,7 +25,7 @@ DIRECT = {
     group: {canonicalize_name(Requirement(line).name) for line in lines}
     for group, lines in {"run": PYPROJECT["dependencies"], **PYPROJECT["optional-dependencies"]}.items()
 }
-# used as commands or plugins, so that no import shows it
+# used as commands or plugins, so there is no import of them
 COMMANDS = {"jupyterlab", "papermill", "nbval", "ipykernel", "mypy", "ruff", "pytest", "pytest-xdist", "snakemake"}
 COMMANDS |= {"types-pyyaml", "types-requests"}  # for mypy
 
@@ -36,7 +36,7 @@ def pins() -> dict[str, str]:
 
 
 def closure(names: set[str]) -> set[str]:
-    """All distributions that ``names`` need here, themselves included."""
+    """All distributions that ``names`` require here, including themselves."""
     found, todo = set(), [(name, frozenset()) for name in names]
     seen = set()
     while todo:
@@ -50,17 +50,17 @@ def closure(names: set[str]) -> set[str]:
             continue
         found.add(name)
         for requirement in map(Requirement, lines):
-            wanted = requirement.marker is None or any(
+            applies = requirement.marker is None or any(
                 requirement.marker.evaluate({"extra": extra}) for extra in ["", *extras]
             )
-            if wanted:
+            if applies:
                 todo.append((canonicalize_name(requirement.name), frozenset(requirement.extras)))
     return found
 
 
 def test_every_dependency_is_pinned_and_no_other_package():
     needed = closure(set.union(*DIRECT.values()))
-    # what torch brings on a machine with a GPU is pinned by torch itself
+    # what torch requires on a machine with a GPU is pinned by torch itself
     installed = {name for name in needed if not name.startswith(("nvidia-", "cuda-", "triton"))} - {"setuptools", "pip"}
     assert installed - set(pins()) == set(), "needed but not pinned"
     assert set(pins()) - installed == set(), "pinned but not needed"
@@ -93,7 +93,7 @@ def imported(*folders: str) -> set[str]:
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 modules.add(node.module.partition(".")[0])
     known = packages_distributions()
-    # some modules come in several distributions: the one named alike is meant
+    # some modules come in several distributions: the one of the same name is meant
     return {
         canonicalize_name(module if module in known[module] else known[module][0]) for module in modules & set(known)
     }

@@ -1,4 +1,4 @@
-"""The life of a run, for real: processes that are killed at every moment, that meet, that find others' work."""
+"""The life of a run, with real processes: they are killed at any moment, they meet, they find each other's work."""
 
 import os
 import shutil
@@ -26,20 +26,20 @@ TINY = {
 def start(
     root: Path, outputs: Path, moment: str = "never", name: str = "SIGKILL", notebook: Path = NOTEBOOK, **changed
 ) -> NotebookProcess:
-    """Run a notebook in a process of its own."""
+    """Run a notebook in its own process."""
     parameters = TINY | {"data_root": str(root), "output_root": str(outputs)} | changed
     return NotebookProcess(notebook, parameters, outputs / "home", moment, name)
 
 
 def finish(process: NotebookProcess) -> str:
-    """Wait for a process that shall end well, and return what it printed."""
+    """Wait for a process that should succeed, and return what it printed."""
     code, out, err = process.wait()
     assert code == 0, err[-3000:]
     return out
 
 
 def killed(process: NotebookProcess, name: str) -> None:
-    """Wait for a process that shall end by a signal."""
+    """Wait for a process that should be ended by a signal."""
     code, out, err = process.wait()
     expected = 1 if name == "SIGINT" else -signal.Signals[name]  # SIGINT is an exception in Python
     assert code in (expected, -signal.SIGINT), (code, out, err[-3000:])
@@ -59,14 +59,14 @@ def complete(outputs: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def finished(two_machines, tmp_path_factory) -> Path:
-    """An output root with one finished run; nobody writes into it."""
+    """An output root with one finished run, which no test changes."""
     outputs = tmp_path_factory.mktemp("finished")
     finish(start(two_machines, outputs))
     return outputs
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGINT"])
-def test_killed_at_any_moment_a_run_goes_on_and_ends_with_the_same_scores(two_machines, finished, tmp_path, name):
+def test_a_run_killed_at_any_moment_resumes_and_ends_with_the_same_scores(two_machines, finished, tmp_path, name):
     for moment in ("epoch 0", "epoch 2", "scoring", "writing", "declaring"):
         killed(start(two_machines, tmp_path, moment, name), name)
         assert complete(tmp_path) == []
@@ -95,7 +95,7 @@ def test_a_finished_run_is_found_and_not_trained_again(two_machines, finished, t
     assert set(table(finished)["run_id"]) == set(before)
 
 
-def test_retrain_trains_anew_and_is_found_from_then_on(two_machines, finished):
+def test_retrain_starts_a_new_run_which_is_found_from_then_on(two_machines, finished):
     before = complete(finished)
     assert "Started run" in finish(start(two_machines, finished, retrain=True))
     new = set(complete(finished)) - set(before)
@@ -124,7 +124,7 @@ def test_four_runs_at_once_lose_nothing(two_machines, finished, tmp_path):
     assert first not in others
 
 
-def test_a_dead_process_is_seen_as_killed_by_the_next_one(two_machines, tmp_path):
+def test_the_next_process_marks_a_dead_one_as_killed(two_machines, tmp_path):
     killed(start(two_machines, tmp_path, "epoch 1", "SIGKILL"), "SIGKILL")
     assert [run.info.status for run in runs(tmp_path)] == ["RUNNING"]
     finish(start(two_machines, tmp_path, seed=5, run_name="next"))
@@ -136,7 +136,7 @@ def test_a_dead_process_is_seen_as_killed_by_the_next_one(two_machines, tmp_path
 
 @pytest.fixture(scope="module")
 def changing(two_machines, tmp_path_factory) -> tuple[Path, Path]:
-    """A data set that tests may change, and change back, and an output root with a finished run on it."""
+    """A data set that tests may change and restore, and an output root with a finished run on it."""
     root, outputs = tmp_path_factory.mktemp("changing") / "data", tmp_path_factory.mktemp("outputs")
     shutil.copytree(two_machines, root)
     finish(start(root, outputs))
@@ -173,10 +173,10 @@ def test_changed_data_features_and_code_are_noticed(changing, change):
 
 
 def test_a_failing_cell_is_recorded_and_the_run_is_neither_finished_nor_published(two_machines, tmp_path):
-    """Through papermill, with a kernel: a cell behind the training fails."""
+    """Through papermill, with a kernel: a cell after the training fails."""
     broken = nbformat.read(NOTEBOOK, as_version=4)
-    place = next(i for i, cell in enumerate(broken.cells) if "learning_curves(" in cell.source)
-    broken.cells.insert(place, nbformat.v4.new_code_cell("raise RuntimeError('a cell has failed')"))
+    after = next(i for i, cell in enumerate(broken.cells) if "learning_curves(" in cell.source)
+    broken.cells.insert(after, nbformat.v4.new_code_cell("raise RuntimeError('a cell has failed')"))
     nbformat.write(broken, tmp_path / "broken.ipynb")
     parameters = TINY | {"data_root": str(two_machines), "output_root": str(tmp_path / "outputs")}
     with warnings.catch_warnings(), pytest.raises(papermill.PapermillExecutionError, match="a cell has failed"):
@@ -207,7 +207,7 @@ def test_running_cells_again_in_any_order_does_no_harm(two_machines, finished, t
 
 
 def test_scoring_an_untrained_model_out_of_order_is_refused(two_machines, tmp_path):
-    """The cell that makes the model, run again behind the training, must not lead to an untrained model's scores."""
+    """Re-running the cell that makes the model, after training, must not lead to the scores of an untrained model."""
     code = [cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.cell_type == "code"]
     training, scoring = (
         next(i for i, cell in enumerate(code) if text in cell.source) for text in ("in fit(", "score_table(detector")

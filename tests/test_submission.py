@@ -74,7 +74,7 @@ def test_a_submission_passes_the_official_evaluation_with_the_scores_of_the_tabl
         np.testing.assert_allclose(official[metric], ours[metric][official.index], atol=1e-12)
 
 
-def test_names_have_two_digits_and_domain_and_only_evaluation_sections_are_there(tmp_path, table, clips):
+def test_file_names_have_two_digits_and_a_domain_and_only_evaluation_sections_are_submitted(tmp_path, table, clips):
     folder, _ = write(tmp_path, table, clips)
     expected = {
         f"{kind}_{machine_type}_section_{section}_{domain}_test.csv"
@@ -89,7 +89,7 @@ def test_names_have_two_digits_and_domain_and_only_evaluation_sections_are_there
     assert lines[0] in ("section_03_source_test_0_0000.wav,0", "section_03_source_test_0_0000.wav,1")
 
 
-def test_scores_are_written_to_the_last_bit(tmp_path, table, clips):
+def test_scores_are_written_exactly(tmp_path, table, clips):
     folder, _ = write(tmp_path, table, clips)
     values = pd.read_csv(folder / "anomaly_score_valve_section_04_target_test.csv", header=None, index_col=0)[1]
     rows = table[table["clip"].str.contains("eval_data/valve/target_test/section_04")]
@@ -123,7 +123,7 @@ def test_the_zip_holds_the_folder_and_is_the_same_each_time(tmp_path, table, cli
             assert packed.read(name) == (folder.parent / name).read_bytes()
 
 
-def test_a_second_submission_replaces_the_first_and_leaves_no_rest(tmp_path, table, clips):
+def test_a_second_submission_replaces_the_first_without_leftovers(tmp_path, table, clips):
     write(tmp_path, table, clips)
     smaller = table[table.machine_type == "fan"]
     folder, archive = write(tmp_path, smaller, clips[clips.machine_type == "fan"])
@@ -131,7 +131,7 @@ def test_a_second_submission_replaces_the_first_and_leaves_no_rest(tmp_path, tab
     assert {path.name for path in tmp_path.iterdir()} == {folder.name, archive.name}
 
 
-def test_a_folder_that_is_no_submission_is_not_touched(tmp_path, table, clips):
+def test_a_folder_that_is_not_a_submission_is_left_alone(tmp_path, table, clips):
     precious = tmp_path / LABEL / "thesis.txt"
     precious.parent.mkdir()
     precious.write_text("years of work")
@@ -153,7 +153,7 @@ EVALUATION_CLIP = r"eval_data/valve/target_test/section_04_target_test_1_0011\.w
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda t, c: {"table": t.iloc[:-1]}, EVALUATION_CLIP + r" \(valve\) has no score; 1 such"),
         (lambda t, c: {"clips": c.iloc[:-1]}, EVALUATION_CLIP + r" \(valve\) has a score, but is not a clip"),
@@ -188,14 +188,14 @@ EVALUATION_CLIP = r"eval_data/valve/target_test/section_04_target_test_1_0011\.w
         (lambda t, c: {"submission": SUBMISSION | {"label": "../escape"}}, r"label '\.\./escape'"),
     ],
 )
-def test_what_is_missing_or_too_much_is_named_and_nothing_is_written(tmp_path, table, clips, change, said):
+def test_what_is_missing_or_superfluous_is_named_and_nothing_is_written(tmp_path, table, clips, change, message):
     arguments = {"table": table, "clips": clips} | change(table, clips)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         write(tmp_path / "out", **arguments)
     assert not (tmp_path / "out").exists()
 
 
-def test_when_the_disk_fails_the_earlier_submission_stays(tmp_path, table, clips, monkeypatch):
+def test_if_the_disk_is_full_the_earlier_submission_remains(tmp_path, table, clips, monkeypatch):
     folder, archive = write(tmp_path, table, clips)
     before = {path.name: path.read_bytes() for path in [archive, *folder.iterdir()]}
     real, calls = Path.write_text, []

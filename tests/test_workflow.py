@@ -1,7 +1,7 @@
-"""The graph of notebooks: what it plans, what it does again and what not, and that nothing is lost by a kill.
+"""The graph of notebooks: what it plans, what it repeats and what not, and that a kill loses nothing.
 
-Most tests let the real workflow run notebooks of a few lines, in a project of their own. Each waits while there is a
-file ``hold-<run>``, fails while there is a file ``fail-<machine type>``, and writes down when it started and ended.
+Most tests let the real workflow run notebooks of a few lines, in a project of their own. Each waits while a file
+``hold-<run>`` exists, fails while a file ``fail-<machine type>`` exists, and records when it started and ended.
 """
 
 import json
@@ -26,7 +26,7 @@ sys.path.insert(0, str(PROJECT / "workflow"))
 import gpu
 
 SNAKEMAKE = [sys.executable, "-m", "snakemake", "--profile", "workflow/profiles/local"]
-RUN_ID = "0000000000000000000000000000001e5"  # a text that papermill's -p would take for a number
+RUN_ID = "0000000000000000000000000000001e5"  # a string that papermill's -p would read as a number
 PARAMETERS = """# Parameters
 machine_type: str = ""
 run_name: str = ""
@@ -57,9 +57,9 @@ note("end")
 """
 
 
-def counted(said: str) -> Counter:
-    """How often Snakemake plans each rule."""
-    table = re.findall(r"^(\w+) +(\d+)$", said, re.M)
+def counted(output: str) -> Counter:
+    """How many times Snakemake plans each rule."""
+    table = re.findall(r"^(\w+) +(\d+)$", output, re.M)
     return Counter({rule: int(count) for rule, count in table if rule not in ("total", "all")})
 
 
@@ -76,7 +76,7 @@ class Graph:
             notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
             (folder / "notebooks").mkdir(exist_ok=True)
             nbformat.write(notebook, folder / "notebooks" / f"{name}.ipynb")
-        (folder / "params" / "some").mkdir(parents=True)
+        (folder / "params" / "test").mkdir(parents=True)
         (self.root / "workflow").mkdir(parents=True)
         (self.root / "workflow" / "prepared").touch()
 
@@ -98,25 +98,25 @@ class Graph:
         return subprocess.Popen(command, cwd=self.folder, env=os.environ | roots, start_new_session=True, **pipes)
 
     def run(self, *config: str, options: tuple[str, ...] = ()) -> tuple[int, str]:
-        """Run Snakemake to its end: exit code and what it said."""
+        """Run Snakemake to its end: return its exit code and output."""
         process = self.start(*config, options=options)
-        said = process.communicate(timeout=300)[0]
-        return process.returncode, said
+        output = process.communicate(timeout=300)[0]
+        return process.returncode, output
 
     def plan(self, *config: str) -> Counter:
-        """How often each rule would run."""
-        code, said = self.run(*config, options=("--dry-run",))
-        assert code == 0, said
-        return counted(said)
+        """How many times each rule would run."""
+        code, output = self.run(*config, options=("--dry-run",))
+        assert code == 0, output
+        return counted(output)
 
     def journal(self, what: str = "end") -> list[list[str]]:
-        """What notebooks wrote down: name, pid, parent's pid, threads, run_id, level."""
+        """What the notebooks recorded: name, pid, parent's pid, threads, run_id, level."""
         path = self.root / "journal"
         lines = path.read_text().splitlines() if path.is_file() else []
         return [line.split(",")[1:] for line in lines if line.split(",")[0] == what]
 
     def ended(self) -> Counter:
-        """How often each notebook came to its end."""
+        """How many times each notebook finished."""
         return Counter(name for name, *_ in self.journal())
 
 
@@ -127,18 +127,18 @@ def graph(tmp_path: Path) -> Graph:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Graph, str]:
-    """A graph of two machine types and a chain of two trainings, after its run; and what was said."""
+    """A graph of two machine types and a chain of two trainings, after its run, and the output."""
     graph = Graph(tmp_path_factory.mktemp("workflow"))
-    (graph.folder / "params" / "some" / "03_aux.yaml").write_text("level: 1\n")
-    (graph.folder / "params" / "some" / "03_aux.pump.yaml").write_text("level: 2\n")
-    code, said = graph.run(*FINISHED)
-    assert code == 0, said
-    return graph, said
+    (graph.folder / "params" / "test" / "03_aux.yaml").write_text("level: 1\n")
+    (graph.folder / "params" / "test" / "03_aux.pump.yaml").write_text("level: 2\n")
+    code, output = graph.run(*FINISHED)
+    assert code == 0, output
+    return graph, output
 
 
-FINISHED = ("machines=fan pump", "methods=aux ccsa", "params=some", "jobs=2")
+FINISHED = ("machines=fan pump", "methods=aux ccsa", "params=test", "jobs=2")
 CHAIN = ("02_features", "aux", "ccsa", "06_evaluation")
-together = pytest.mark.xdist_group("workflow")  # these share what the first of them has made
+together = pytest.mark.xdist_group("workflow")  # these share the fixture's result
 
 
 def visible(folder: Path) -> set[str]:
@@ -159,9 +159,9 @@ def test_all_seven_machine_types_and_methods_are_planned(tmp_path, monkeypatch):
     monkeypatch.setenv("ASD_OUTPUT_ROOT", str(tmp_path))
     monkeypatch.delenv("ASD_DATA_ROOT", raising=False)
     command = [*SNAKEMAKE, "--dry-run", "--config", "machines=all"]
-    told = subprocess.run(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.run(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     rules = ("features", "aux", "ccsa", "ae", "made", "maf", "evaluation")
-    assert counted(told.stdout) == dict.fromkeys(rules, 7) | {"prepare": 1}
+    assert counted(process.stdout) == dict.fromkeys(rules, 7) | {"prepare": 1}
 
 
 def test_a_sweep_is_a_list_of_seeds(graph):
@@ -169,7 +169,7 @@ def test_a_sweep_is_a_list_of_seeds(graph):
     assert plan == {"features": 1, "aux": 2, "ccsa": 2, "evaluation": 1}
 
 
-def test_a_method_brings_what_it_starts_from(graph):
+def test_a_method_includes_the_run_it_starts_from(graph):
     assert graph.plan("methods=ccsa") == {"features": 1, "aux": 1, "ccsa": 1, "evaluation": 1}
 
 
@@ -180,17 +180,17 @@ def test_a_method_brings_what_it_starts_from(graph):
         ("params=dcase", "params: there is no folder"),
     ],
 )
-def test_a_choice_that_is_not_there_is_named(graph, config, message):
-    code, said = graph.run(config, options=("--dry-run",))
+def test_an_unknown_choice_is_named(graph, config, message):
+    code, output = graph.run(config, options=("--dry-run",))
     assert code != 0
-    assert message in said
+    assert message in output
 
 
 # ---- a run, and what makes it run again ----------------------------------------------------------
 
 
 @together
-def test_each_notebook_ran_once_and_lies_under_its_name(finished):
+def test_each_notebook_ran_once_and_is_stored_under_its_name(finished):
     graph, _ = finished
     assert graph.ended() == {f"{machine} {name}": 1 for machine in ("fan", "pump") for name in CHAIN}
     for machine in ("fan", "pump"):
@@ -200,7 +200,7 @@ def test_each_notebook_ran_once_and_lies_under_its_name(finished):
 
 
 @together
-def test_a_line_tells_when_a_notebook_starts_and_ends(finished):
+def test_a_line_reports_when_a_notebook_starts_and_ends(finished):
     lines = re.findall(r"^\d\d:\d\d:\d\d  (?:fan|pump) (?:aux|ccsa) +(?:started|finished in \d+ s)$", finished[1], re.M)
     assert len(lines) == 8
 
@@ -212,7 +212,7 @@ def test_the_run_to_start_from_is_passed_by_its_id(finished):
 
 
 @together
-def test_parameter_files_are_merged_from_the_general_to_the_special(finished):
+def test_parameter_files_are_merged_from_general_to_specific(finished):
     graph, _ = finished
     levels = {entry[0]: entry[5] for entry in graph.journal() if entry[0].endswith("aux")}
     assert levels == {"fan aux": "1", "pump aux": "2"}
@@ -229,18 +229,18 @@ def test_jobs_share_the_cores(finished):
 def test_a_second_call_does_nothing(finished):
     graph, _ = finished
     before = graph.journal("start")
-    code, said = graph.run(*FINISHED)
+    code, output = graph.run(*FINISHED)
     assert code == 0
-    assert "Nothing to be done" in said
+    assert "Nothing to be done" in output
     assert graph.journal("start") == before
 
 
 @together
 def test_only_what_depends_on_a_changed_parameter_file_runs_again(finished):
     graph, _ = finished
-    changed = graph.folder / "params" / "some" / "03_aux.pump.yaml"
+    changed = graph.folder / "params" / "test" / "03_aux.pump.yaml"
     changed.touch()
-    assert graph.plan(*FINISHED) == {}, "it was written again, but says the same"
+    assert graph.plan(*FINISHED) == {}, "rewritten, but unchanged"
     kept = changed.read_text()
     changed.write_text("level: 3\n")
     try:
@@ -252,7 +252,7 @@ def test_only_what_depends_on_a_changed_parameter_file_runs_again(finished):
 @together
 def test_a_new_parameter_file_counts(finished):
     graph, _ = finished
-    new = graph.folder / "params" / "some" / "04_ccsa.fan.yaml"
+    new = graph.folder / "params" / "test" / "04_ccsa.fan.yaml"
     new.write_text("level: 5\n")
     try:
         assert graph.plan(*FINISHED) == {"ccsa": 1, "evaluation": 1}
@@ -261,9 +261,9 @@ def test_a_new_parameter_file_counts(finished):
 
 
 @together
-def test_another_method_leaves_those_that_are_there(finished):
+def test_another_method_leaves_finished_ones_alone(finished):
     graph, _ = finished
-    plan = graph.plan("machines=fan pump", "methods=aux ccsa maf", "params=some")
+    plan = graph.plan("machines=fan pump", "methods=aux ccsa maf", "params=test")
     assert plan == {"maf": 2, "evaluation": 2}
 
 
@@ -273,10 +273,10 @@ def test_another_method_leaves_those_that_are_there(finished):
 def test_a_machine_type_that_fails_does_not_stop_the_others(graph):
     (graph.root / "fail-pump").touch()
     config, options = ("machines=pump fan", "methods=aux"), ("--until", "aux")
-    code, said = graph.run(*config, options=options)
+    code, output = graph.run(*config, options=options)
     assert code != 0
     assert graph.ended() == {"fan 02_features": 1, "fan aux": 1}
-    assert re.search(r"pump 02_features +FAILED after \d+ s: ValueError: no pump today", said)
+    assert re.search(r"pump 02_features +FAILED after \d+ s: ValueError: no pump today", output)
     pump = graph.root / "notebooks" / "pump"
     assert visible(pump) == {"02_features.failed.ipynb", "02_features.log"}
     cells = json.loads((pump / "02_features.failed.ipynb").read_text())["cells"]
@@ -284,8 +284,8 @@ def test_a_machine_type_that_fails_does_not_stop_the_others(graph):
     assert (pump / "02_features.log").read_text().splitlines()[-1] == "ValueError: no pump today"
 
     (graph.root / "fail-pump").unlink()
-    code, said = graph.run(*config, options=options)
-    assert code == 0, said
+    code, output = graph.run(*config, options=options)
+    assert code == 0, output
     assert graph.ended() == {f"{machine} {name}": 1 for machine in ("fan", "pump") for name in ("02_features", "aux")}
     assert visible(pump) == {"02_features.ipynb", "02_features.log", "aux.ipynb", "aux.log"}
 
@@ -297,8 +297,8 @@ def test_after_a_kill_the_next_call_does_what_is_missing_and_nothing_twice(graph
     snakemake = graph.start("methods=aux", options=options)
     wait_for(lambda: len(graph.journal("start")) == 2)
     _, kernel, notebook, *_ = graph.journal("start")[-1]
-    if victim in (one := {"kernel": int(kernel), "notebook": int(notebook), "snakemake": snakemake.pid}):
-        os.kill(one[victim], signal.SIGKILL)
+    if victim in (processes := {"kernel": int(kernel), "notebook": int(notebook), "snakemake": snakemake.pid}):
+        os.kill(processes[victim], signal.SIGKILL)
     else:
         os.killpg(snakemake.pid, signal.SIGINT)
     snakemake.communicate(timeout=120)
@@ -309,23 +309,23 @@ def test_after_a_kill_the_next_call_does_what_is_missing_and_nothing_twice(graph
     assert not (graph.root / "scores" / "fan" / "aux.csv").exists()
 
     (graph.root / "hold-aux").unlink()
-    code, said = graph.run("methods=aux", options=options)
-    assert code == 0, said
+    code, output = graph.run("methods=aux", options=options)
+    assert code == 0, output
     assert graph.ended() == {"fan 02_features": 1, "fan aux": 1}
     assert visible(graph.root / "notebooks" / "fan") == {"02_features.ipynb", "02_features.log", "aux.ipynb", "aux.log"}
 
 
-def test_two_calls_at_once_do_not_get_into_each_others_way(graph):
+def test_two_calls_at_once_do_not_interfere(graph):
     (graph.root / "hold-02_features").touch()
     options = ("--until", "features")
     first = graph.start(options=options)
     wait_for(lambda: graph.journal("start") != [])
-    code, said = graph.run(options=options)
+    code, output = graph.run(options=options)
     assert code != 0
-    assert "another Snakemake is running" in said
+    assert "another Snakemake is running" in output
     (graph.root / "hold-02_features").unlink()
-    said = first.communicate(timeout=300)[0]
-    assert first.returncode == 0, said
+    output = first.communicate(timeout=300)[0]
+    assert first.returncode == 0, output
     assert graph.ended() == {"fan 02_features": 1}
 
 
@@ -344,7 +344,7 @@ with gpu.lease(sys.argv[3].split(), int(sys.argv[4]), Path(sys.argv[2])) as name
 
 @pytest.fixture
 def holder(tmp_path) -> Iterator[Callable[[str, int], subprocess.Popen]]:
-    """Starts processes that lease one of the named GPUs until a line comes in."""
+    """Start processes that lease one of the named GPUs until they receive a line."""
     started = []
 
     def start(names: str, jobs_per_gpu: int) -> subprocess.Popen:
@@ -358,12 +358,12 @@ def holder(tmp_path) -> Iterator[Callable[[str, int], subprocess.Popen]]:
         process.communicate()
 
 
-def test_each_job_gets_its_own_gpu_and_a_killed_one_gives_it_back(holder, tmp_path):
+def test_each_job_gets_its_own_gpu_and_a_killed_one_returns_it(holder, tmp_path):
     jobs = [holder("0 1", 1) for _ in range(2)]
     assert sorted(job.stdout.readline().strip() for job in jobs) == ["0", "1"]
     waiting = holder("0 1", 1)
     time.sleep(2)
-    assert select([waiting.stdout], [], [], 0)[0] == [], "it got a place, though all were taken"
+    assert select([waiting.stdout], [], [], 0)[0] == [], "it got a slot, although all were taken"
     jobs[0].kill()
     assert waiting.stdout.readline() != ""
 

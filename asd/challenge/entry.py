@@ -136,12 +136,13 @@ def check_entry(
         truth; None if the data root lacks ground truth files for any submitted machine type, section and domain.
     """
     truth = folder.parent / "ground_truth"
-    expected = {parse_file_name(path.name)._replace(kind="ground_truth") for path in folder.glob("anomaly_score_*.csv")}
+    submitted_files = [parse_file_name(path.name) for path in folder.glob("anomaly_score_*.csv")]
+    expected = {key._replace(kind="ground_truth") for key in submitted_files if key is not None}
     found = {
         key: data_root / subfolder / file
         for subfolder, files in walk(data_root)
         for file in files
-        if (key := parse_file_name(file)) in expected
+        if (key := parse_file_name(file)) is not None and key in expected
     }
     if not expected or set(found) != expected:
         return None

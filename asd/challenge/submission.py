@@ -10,8 +10,9 @@ import re
 import shutil
 import uuid
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 import yaml
@@ -84,7 +85,7 @@ def write_submission(
 
 def _check_fields(submission: Mapping[str, object], description: Mapping[str, object]) -> str:
     required = [("submission", submission, SUBMISSION), ("description", description, DESCRIPTION)]
-    authors = submission.get("authors") or []
+    authors = cast(Sequence[Mapping[str, object]], submission.get("authors") or [])
     required += [(f"submission: author {i + 1}", author, AUTHOR) for i, author in enumerate(authors)]
     for where, fields, names in required:
         for name in names:

@@ -184,7 +184,7 @@ def retry_after(error: requests.RequestException) -> float:
     if error.response is None:
         return 0.0
     try:
-        return Retry().get_retry_after(error.response) or 0.0
+        return Retry().get_retry_after(error.response.raw) or 0.0
     except InvalidHeader:
         return 0.0
 

@@ -1,4 +1,4 @@
-"""The figures, one module per subject; ``common`` has the look that they share.
+"""The figures, one module per subject; ``common`` defines the look that they share.
 
-May import ``data``, ``training`` and ``evaluation``.
+May import ``data``, ``models``, ``training`` and ``evaluation``.
 """

@@ -1,6 +1,7 @@
 """Figures of fine-tuning for the target domain: embeddings and their distances, AUC before and after."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,7 +18,7 @@ MARKERS = "osD^vPX*<>"  # one per section, by the section's number
 PAIR_COLORS = dict(zip(PAIRS, ("#555555", "#cc79a7"), strict=True))
 
 
-def plane(ax: Axes, points: ArrayLike, section: ArrayLike, domain: str, seen: bool = True, **style: object) -> None:
+def plane(ax: Axes, points: ArrayLike, section: ArrayLike, domain: str, seen: bool = True, **style: Any) -> None:
     """Draw points (N, 2) of one domain, whose colour they have; their shape shows the section.
 
     Args:

@@ -5,6 +5,7 @@ dark. Both pairs also differ in lightness, so that they are legible in grey and 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -41,7 +42,7 @@ def label_names(labels: pd.Series) -> pd.Series:
     return labels.map(LABELS).astype(object).fillna("unknown")
 
 
-def spectrogram(ax: Axes, frames: ArrayLike, features: FeatureSettings, title: str = "", **limits: float) -> None:
+def spectrogram(ax: Axes, frames: ArrayLike, features: FeatureSettings, title: str = "", **limits: Any) -> None:
     """Draw log-mel frames (N, n_mels) in dB over seconds and Hz, with a colour bar; ``limits``: vmin, vmax."""
     frames = np.asarray(frames)
     seconds = len(frames) * features.hop_length / features.sample_rate
@@ -57,7 +58,7 @@ def mel_axis(ax: Axes, features: FeatureSettings) -> None:
     """Label the y axis of a picture of mel bands with round frequencies."""
     centres = mel_frequencies(features)
     ticks = [f for f in (250, 500, 1000, 2000, 4000) if f < features.sample_rate / 2]
-    ax.set_yticks([float(np.interp(f, centres, np.arange(len(centres)) + 0.5)) for f in ticks], ticks)
+    ax.set_yticks([float(np.interp(f, centres, np.arange(len(centres)) + 0.5)) for f in ticks], [str(f) for f in ticks])
     ax.set_ylabel("frequency (Hz)")
     ax.grid(False)
 

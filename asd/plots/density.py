@@ -1,6 +1,7 @@
 """Figures of the density models: where they put their probability."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,9 +10,11 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
-from torch import Tensor, nn
+from torch import Tensor
 
 from asd.data.features import FeatureSettings
+from asd.models.made import MADE
+from asd.models.maf import MAF
 from asd.plots.common import LABEL_COLORS, mel_axis, spectrogram
 
 OUTLIER_STYLES = ("--", ":")
@@ -20,7 +23,7 @@ CURVE = "#31708e"
 
 
 @torch.no_grad()
-def plane(ax: Axes, density: nn.Module, title: str, reach: float = 3.0, steps: int = 121) -> float:
+def plane(ax: Axes, density: MADE | MAF, title: str, reach: float = 3.0, steps: int = 121) -> float:
     """Draw the density of a model of two numbers, whose single condition is 1; return its integral over the square."""
     t = torch.linspace(-reach, reach, steps)
     grid = torch.cartesian_prod(t, t)
@@ -34,7 +37,7 @@ def plane(ax: Axes, density: nn.Module, title: str, reach: float = 3.0, steps: i
 
 def limit_score_axis(ax: Axes, scores: ArrayLike) -> None:
     """Make the axis of scores logarithmic if a few high scores would squash all the others."""
-    low, median, upper, high = np.quantile(scores, [0, 0.5, 0.75, 1])
+    low, median, upper, high = np.quantile(np.asarray(scores), [0, 0.5, 0.75, 1])
     if high - median > 20 * (median - low):
         if low > 0:
             ax.set_yscale("log")
@@ -50,7 +53,7 @@ def log_prob_histogram(log_prob: Mapping[str, ArrayLike]) -> Figure:
     left edge.
     """
     labels = [name for name in log_prob if name in LABEL_COLORS]
-    low, high = np.quantile(log_prob[labels[0]], [0.02, 0.999])
+    low, high = np.quantile(np.asarray(log_prob[labels[0]]), [0.02, 0.999])
     low, high = low - 3 * (high - low), high + 0.2 * (high - low)
     figure, ax = plt.subplots(figsize=(8, 3.5))
     styles = iter(OUTLIER_STYLES)
@@ -68,7 +71,7 @@ def log_prob_histogram(log_prob: Mapping[str, ArrayLike]) -> Figure:
 
 
 def improbable(
-    clips: Mapping[str, tuple[ArrayLike, ArrayLike, ArrayLike]], features: FeatureSettings, n_frames: int, hop: int
+    clips: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]], features: FeatureSettings, n_frames: int, hop: int
 ) -> Figure:
     """Draw clips side by side, on the same scale: their log-mels, each bin's −log p, and the score over time.
 
@@ -87,7 +90,7 @@ def improbable(
     for column, (title, (frames, bins, scores)) in zip(axes.T, clips.items(), strict=True):
         spectrogram(column[0], frames, features, title, vmin=levels[0], vmax=levels[1])
         image = column[1].imshow(
-            np.asarray(bins).T, origin="lower", aspect="auto", cmap="viridis", vmin=low, vmax=low + 2 * (high - low),
+            bins.T, origin="lower", aspect="auto", cmap="viridis", vmin=low, vmax=low + 2 * (high - low),
             extent=(0, len(bins) * hop_seconds, 0, features.n_mels),
         )  # fmt: skip
         mel_axis(column[1], features)
@@ -98,7 +101,7 @@ def improbable(
     return figure
 
 
-def windows(ax: Axes, frames: Tensor, features: FeatureSettings, title: str, **limits: float) -> None:
+def windows(ax: Axes, frames: Tensor, features: FeatureSettings, title: str, **limits: Any) -> None:
     """Draw windows (B, n_frames, n_mels) in dB side by side."""
     spectrogram(ax, frames.flatten(0, 1).cpu(), features, title, **limits)
     edges = np.arange(1, len(frames)) * frames.shape[1] * features.hop_length / features.sample_rate

@@ -8,7 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
+from torch import Tensor
 
 from asd.data.features import FeatureSettings, mel_frequencies
 from asd.plots.common import DOMAIN_COLORS, label_names, spectrogram
@@ -67,7 +67,7 @@ def levels(clips: pd.DataFrame) -> Figure:
 
 
 def waveforms_and_spectrograms(
-    recordings: Mapping[str, tuple[ArrayLike, ArrayLike]], features: FeatureSettings
+    recordings: Mapping[str, tuple[np.ndarray | Tensor, np.ndarray]], features: FeatureSettings
 ) -> Figure:
     """Draw clips side by side on the same scale: waveforms above, log-mel spectrograms below.
 

@@ -37,16 +37,15 @@ class Pretrained:
         detector = self.detector
         features = detector.features
         fitting = {name: getattr(p, name) for name in FittingParameters.model_fields}
-        return TrainingParameters(
-            **fitting,
-            **asdict(features),
-            sections=detector.sections,
-            validation_fraction=self.validation_fraction,
-            snippet_length=features.n_samples(detector.n_frames) / features.sample_rate,
-            snippet_hop_size=detector.hop * features.hop_length / features.sample_rate,
-            reduction=detector.reduction,
-            normalize_waveform=detector.normalize_waveform,
-        )
+        inherited = {
+            "sections": detector.sections,
+            "validation_fraction": self.validation_fraction,
+            "snippet_length": features.n_samples(detector.n_frames) / features.sample_rate,
+            "snippet_hop_size": detector.hop * features.hop_length / features.sample_rate,
+            "reduction": detector.reduction,
+            "normalize_waveform": detector.normalize_waveform,
+        }
+        return TrainingParameters.model_validate(fitting | asdict(features) | inherited)
 
     def check_clips(self, data: TrainingData) -> None:
         """Ensure that the clips are those that the run was trained on; otherwise its held-out clips are unknown.

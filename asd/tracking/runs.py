@@ -211,9 +211,13 @@ def record_failures(run: Run) -> None:
             status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
             run.end(status, f"{type(error).__name__}: {error}"[:500])
 
+    def at_exit() -> None:
+        if run in active_runs:
+            run.end("KILLED", "the process ended")
+
     if (shell := get_ipython()) is not None:
         shell.events.register("post_run_cell", after_cell)
-    atexit.register(lambda: run in active_runs and run.end("KILLED", "the process ended"))
+    atexit.register(at_exit)
 
 
 def mark_dead_runs(store: Store, output_root: Path) -> None:

@@ -1,7 +1,7 @@
 """The report in a real browser: headless Chromium, driven by the W3C WebDriver protocol of its chromedriver.
 
-Not collected by pytest on its own; ``make test-browser`` names this file. Where Chromium is missing it is installed, if
-that can be done (root on Debian or Ubuntu); else the test fails and says what is missing.
+Not collected by pytest on its own; ``make test-browser`` names this file. If Chromium is missing, it is installed where
+possible (root on Debian or Ubuntu); otherwise the test fails and says what is missing.
 """
 
 import os
@@ -42,9 +42,9 @@ class Browser:
     def __init__(self, address: str, chromium: str, profile: Path):
         arguments = [*FLAGS.split(), f"--user-data-dir={profile}"]
         options = {"binary": chromium, "args": arguments}
-        wanted = {"capabilities": {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options}}}
+        body = {"capabilities": {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options}}}
         self.session = f"{address}/session"
-        self.session += "/" + self.call("", wanted)["sessionId"]
+        self.session += "/" + self.call("", body)["sessionId"]
 
     def call(self, path: str, content: dict):
         answer = requests.post(self.session + path, json=content, timeout=120).json()["value"]
@@ -83,7 +83,7 @@ def page(browser, two_machines, tmp_path_factory):
     return browser
 
 
-def test_the_tables_are_there_and_filled(page):
+def test_the_tables_exist_and_are_filled(page):
     cells = page.run("return [...document.querySelectorAll('table')].map(t => t.querySelectorAll('tbody td').length)")
     assert len(cells) >= 7 and min(cells) > 0
     width = "document.querySelector('table').getBoundingClientRect().width"
@@ -97,7 +97,7 @@ def test_every_picture_is_rendered(page):
     assert all(natural > 100 and shown > 100 for natural, shown in sizes)
 
 
-def test_every_player_holds_a_sound(page):
+def test_every_player_has_sound(page):
     script = """
     const all = [...document.querySelectorAll('audio')];
     await Promise.all(all.map(a => a.readyState > 0 || new Promise((yes, no) => {
