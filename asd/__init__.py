@@ -18,7 +18,7 @@ Modules without a room: ``errors``, ``files``, ``paths`` and ``weights`` below a
 
 Data flows one way:
 
-    wav files ─ data.clips ─▶ clips table ─ data.features, data.store ─▶ log-mel frames
+    wav files ─ data.clips ─▶ clips table ─ data.recordings, data.features, data.store ─▶ log-mel frames
     log-mel frames ─ data.frames, training.batches ─▶ batches ─ models, training.losses, training.loop ─▶ trained model
     trained model ─ detection.detector, detection.scoring ─▶ score table ─ evaluation ─▶ plots, challenge, report
 """

@@ -1,4 +1,4 @@
-"""What the tests share: the reference's numbers, where they are at hand."""
+"""What the tests share: the reference's numbers, if available, a small data set, and an untrained detector."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def two_machines(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small data set of the machine types fan and valve, six sections, 1 s clips; nobody writes into it."""
+    """A small data set of the machine types fan and valve, with six sections and clips of 1 s; no test changes it."""
     from asd.demo.dataset import make
 
     counts = {"train_source": 5, "train_target": 2, "test": 2}

@@ -1,4 +1,4 @@
-"""From wav files to log-mel frames, the one feature that all methods use.
+"""From waveforms to log-mel frames, the one feature that all methods use.
 
 Frames are frame-major, (frames, mel bands), in decibels of the mel power of a waveform in ±1; there are whole frames
 only, no padding. The store keeps them in fixed point.

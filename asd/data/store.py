@@ -1,9 +1,9 @@
 """The log-mel store: the frames of a machine type's clips, computed once and mapped into memory by all processes.
 
 A *shard* holds one machine type's frames of one ``FeatureSettings``: a file of 16-bit frames, clip after clip, and a
-table that says where each clip's frames are. The folder of a shard is named after what it was made from (names, sizes
-and times of the wav files). It is built under another name, then renamed, and never changed: it is complete, or it does
-not exist.
+table that says where each clip's frames are. The folder of a shard is named after what it was made from: names, sizes
+and times of the recordings. It is built under another name, then renamed, and never changed. So it is complete, or it
+does not exist.
 """
 
 import hashlib
@@ -85,7 +85,7 @@ def open_shard(
     folder: Path | str,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Shard:
-    """Map the shard of ``machine_type`` into memory; build it first if it does not exist or the wav files have changed.
+    """Map the shard of ``machine_type`` into memory; build it first if there is none or the recordings have changed.
 
     Args:
         clips: the clips table; all clips of the machine type become part of the shard.
@@ -96,7 +96,7 @@ def open_shard(
         progress: called with a line of text now and then while the shard is built.
 
     Raises:
-        InputError: wav files that cannot be used (the message lists them), or a store that cannot be written.
+        InputError: recordings that cannot be used (the message lists them), or a store that cannot be written.
     """
     root = Path(data_root).expanduser().resolve()
     paths = sorted(clips.loc[clips["machine_type"] == machine_type, "path"])
@@ -117,7 +117,7 @@ def open_shard(
         try:
             return map_shard(location, machine_type, features)
         except (FileNotFoundError, ValueError) as error:
-            reason = error  # another process found the wav files changed and is removing the shard: try again
+            reason = error  # another process found the recordings changed and is removing the shard: try again
     raise InputError(f"{location}: damaged; remove the folder to have it rebuilt ({reason})") from reason
 
 
@@ -132,7 +132,7 @@ def map_shard(location: Path, machine_type: str, features: FeatureSettings) -> S
 
 
 def signature(root: Path, paths: list[str]) -> str:
-    """Sixteen hexadecimal digits of what a shard is made from: names, sizes and modification times of the wav files.
+    """Sixteen hexadecimal digits of what a shard is made from: names, sizes and modification times of the recordings.
 
     No file is opened.
 
@@ -193,7 +193,7 @@ def computed_frames(root: Path, paths: list[str], features: FeatureSettings) -> 
     """Yield path, fixed-point frames and :func:`clip_frames`' other results, in the order of ``paths``.
 
     Raises:
-        InputError: wav files that cannot be used; raised after all files have been read, to list them.
+        InputError: recordings that cannot be used; raised after all files have been read, to list them.
     """
     faults = []
     n_threads = torch.get_num_threads()
