@@ -44,6 +44,21 @@ def unpack(
     Raises:
         InputError: names the zip file and the file in it: a path outside the zip file's folder, a link, two files with
             the same target, damage, a password; or more bytes than are free on the disk.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as name:
+        ...     source = Path(name, "fan.zip")
+        ...     with zipfile.ZipFile(source, "w") as packed:
+        ...         packed.writestr("fan/train/a.wav", b"RIFF")
+        ...         packed.writestr("fan/readme.txt", b"Hello")
+        ...     unpack(
+        ...         [source],
+        ...         Path(name, "unpacked"),
+        ...         target_of=lambda path: f"train/{path.name}" if path.suffix == ".wav" else None,
+        ...         stopped=lambda: False,
+        ...     )
+        {'train/a.wav': 4}
     """
     folder.mkdir(parents=True)
     sizes: dict[str, int] = {}

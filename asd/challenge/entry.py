@@ -32,7 +32,18 @@ METHODS = {
 
 
 def evaluation_clips(table: pd.DataFrame, clips: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The clips of the machine types that can be submitted, and one sentence per reason why others cannot."""
+    """The clips of the machine types that can be submitted, and one sentence per reason why others cannot.
+
+    >>> clips = pd.DataFrame(
+    ...     {"path": ["fan/a.wav", "valve/b.wav"], "machine_type": ["fan", "valve"], "section": [3, 3], "split": "test"}
+    ... )
+    >>> scores = clips[clips["machine_type"] == "fan"]
+    >>> submittable, notes = evaluation_clips(scores, clips)
+    >>> submittable["path"].tolist()
+    ['fan/a.wav']
+    >>> notes
+    ['valve: evaluation sections, but no scores of this system']
+    """
     is_eval = (part_of(clips["path"], clips["section"]) == "eval") & (clips["split"] == "test")
     with_eval = set(clips["machine_type"][is_eval])
     scored = set(table["machine_type"])
