@@ -40,7 +40,7 @@ FAST = {
 }
 DATA = {  # up to this cell a notebook has met its data
     "01_exploration": "open_shard(clips", "02_features": "read_recording(p.data", "03_aux": "= training_data(",
-    "04_ccsa": "parent = find_pretrained", "06_evaluation": "with_labels(tables",
+    "04_ccsa": "parent = find_pretrained", "06_evaluation": "with_labels(",
 }  # fmt: skip
 TOYS = ("logits = torch.tensor", "embed(picture)", "AUC of exp(scores)", "one failure")  # nothing to do with data
 TOYS_OF_05 = ("def train_toy", "clips = find_clips(p)")  # from here to there
@@ -271,7 +271,7 @@ def test_what_is_odd_but_possible_is_trained_on_and_evaluated(kernel, root, tmp_
     kernel.train(run_name="07", batch_size=64, **places)
     table = read_table(tmp_path / "outputs/scores/fan/07.csv")
     assert set(table["run_name"]) == {"07"} and len(table) == 12
-    kernel.run("06_evaluation", end="measure(tables", **places)
+    kernel.run("06_evaluation", end="results_mixed.csv", **places)
     results = pd.read_csv(tmp_path / "outputs/evaluation/results.csv")
     assert results["auc"].isna().tolist() == (results["domain"] == "source").tolist()
 

@@ -8,10 +8,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy import stats
 
 from asd.evaluation.metrics import MAX_FPR, MIXED
-from asd.plots.common import DOMAIN_COLORS, LABEL_COLORS, label_names
+from asd.plots.common import DOMAIN_COLORS
 
 DOMAIN_STYLE = {"source": "-", "target": "--", MIXED: ":"}
 DENSITY_COLOR = "#31708e"
@@ -37,7 +36,7 @@ def intervals(cells: pd.DataFrame) -> Figure:
     """Draw the AUC of the cells of one machine type with its 95% interval: one panel per run, one group per section.
 
     Args:
-        cells: rows of ``asd.evaluation.tables.measure`` of one machine type.
+        cells: rows of ``asd.evaluation.results.measure`` of one machine type.
     """
     names = list(dict.fromkeys(cells["run_name"]))
     sections = sorted(set(cells["section"]))
@@ -105,66 +104,64 @@ def roc_curve(label: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndar
     return rates[0], rates[1]
 
 
-def decision_thresholds(table: pd.DataFrame, limits: pd.DataFrame) -> Figure:
-    """Draw above which score the clips of each section alarm, and the challenge's gamma threshold beside it.
-
-    Above the zero line are the train scores that the gamma distribution was fitted to; below it one lane each for the
-    held-out clips and for the test clips by domain and label.
+def means(values: pd.DataFrame) -> Figure:
+    """Draw the official score of every run in percent, with its 95% interval: one panel per part, one row per run.
 
     Args:
-        table: a run's score table, one machine type.
-        limits: its rows of ``asd.evaluation.results.add_decisions``.
+        values: rows of ``asd.evaluation.results.measure`` (means) of one machine type.
     """
-    sections = sorted(set(table["section"]))
-    figure, axes = panels(sections, 4.2, 3.0)
-    for ax, section in zip(axes, sections, strict=False):
-        _threshold_panel(ax, table[table["section"] == section], limits[limits["section"] == section].iloc[0])
-        ax.set(title=f"section {section:02}", xlabel="anomaly score")
-    shared_legend(figure, axes[0])
+    parts, names = sorted(set(values["part"])), list(dict.fromkeys(values["run_name"]))
+    figure, axes = plt.subplots(
+        1, len(parts), figsize=(5.2 * len(parts), 1.4 + 0.42 * len(names)), squeeze=False, sharey=True
+    )
+    for ax, part in zip(axes[0], parts, strict=True):
+        by_mean = values[values["part"] == part].set_index(["mean", "run_name"])
+        for domain, marker in (("source", "o"), ("target", "s"), (MIXED, "^")):
+            if (mean := f"{domain} harmonic mean") in by_mean.index:
+                score = 100 * by_mean.loc[mean, "official_score"].reindex(names)
+                ax.plot(score, range(len(names)), marker, color=DOMAIN_COLORS[domain], alpha=0.8, label=domain)
+        columns = ["official_score", "official_score_low", "official_score_high"]
+        overall = 100 * by_mean.loc["harmonic mean"].reindex(names)[columns]
+        bounds = np.abs(overall.iloc[:, 1:].to_numpy().T - overall["official_score"].to_numpy())
+        ax.errorbar(
+            overall["official_score"], range(len(names)), xerr=bounds, fmt="D", color="black", capsize=3, label="both"
+        )
+        ax.axvline(50, color="black", linewidth=1, linestyle="--")
+        ax.set(title=f"{part} sections", xlabel="official score (%)")
+        ax.set_yticks(range(len(names)), names)
+    axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
+    shared_legend(figure, axes[0, 0])
     return figure
 
 
-def _threshold_panel(ax: Axes, clips: pd.DataFrame, limit: pd.Series) -> None:
-    """One section's panel of :func:`decision_thresholds`."""
-    train = clips[clips["split"] == "train"]
-    fitted = train[train["held_out"].astype(bool)] if limit["held_out"] else train
-    low, high = clips["score"].min(), clips["score"].max()
-    grid = np.linspace(low - 0.05 * (high - low), high + 0.05 * (high - low), 400)
-    ax.hist(fitted["score"], np.linspace(grid[0], grid[-1], 26), density=True, color="0.8", label="train clips, fitted")
-    peak = ax.get_ylim()[1]
-    density = np.full_like(grid, np.nan)  # drawn all the same: the legend is that of the first panel
-    if limit["fit"] == "gamma":
-        density = stats.gamma.pdf(grid, limit["shape"], limit["location"], limit["scale"])
-    ax.plot(grid, np.minimum(density, 1.5 * peak), color=DENSITY_COLOR, linewidth=1.5, label="gamma density")
-    ax.axvline(limit["threshold"], color=DENSITY_COLOR, linestyle="--", linewidth=1.5, label="gamma threshold")
-    limited = limit["alarm_above"] if np.isfinite(limit["alarm_above"]) else np.nan
-    ax.axvline(limited, color="black", linewidth=1.5, label="alarm threshold")
-    top = ax.get_ylim()[1]
-    test = clips[clips["split"] == "test"].assign(label=lambda t: label_names(t["label"]))
-    lanes = {"held out": (train["score"][train["held_out"].astype(bool)], "white")}
-    for domain in ("source", "target", ""):
-        for name, color in LABEL_COLORS.items():
-            lanes[f"{domain} {name}".strip()] = (
-                test["score"][(test["domain"] == domain) & (test["label"] == name)],
-                color,
-            )
-    lanes = {name: lane for name, lane in lanes.items() if len(lane[0])}
-    heights = [-top * (0.1 + 0.11 * i) for i in range(len(lanes))]
-    for y, (scores, color) in zip(heights, lanes.values(), strict=True):
-        ax.scatter(scores, np.full(len(scores), y), s=14, color=color, edgecolor="black", linewidth=0.3, alpha=0.8)
-    ticks = [t for t in ax.get_yticks() if 0 <= t <= top]
-    ticks = [ticks[0], ticks[-1]]
-    ax.set_yticks([*heights, *ticks], [*lanes, *(f"{t:.2g}" for t in ticks)])
-    ax.tick_params(axis="y", labelsize="x-small")
-    ax.set_ylim(-top * (0.1 + 0.11 * len(lanes)), top)
-    ax.grid(axis="y", visible=False)
+def normalisations(gains: pd.DataFrame) -> Figure:
+    """Draw what score normalisations bring: harmonic mean AUC in percent, one panel per part, one row each.
+
+    Args:
+        gains: what :func:`asd.report.leaderboard.normalisation_table` returned.
+    """
+    parts = list(dict.fromkeys(gains.index.get_level_values("part")))
+    rows = max(len(gains.loc[part]) for part in parts)
+    figure, axes = plt.subplots(1, len(parts), figsize=(5.6 * len(parts), 1.4 + 0.26 * rows), squeeze=False)
+    for ax, part in zip(axes[0], parts, strict=True):
+        values = gains.loc[part]
+        runs = [run for run, _ in values.index]
+        y = np.arange(len(values)) + 0.7 * np.cumsum([i > 0 and run != runs[i - 1] for i, run in enumerate(runs)])
+        for domain, marker in (("source", "o"), ("target", "s"), (MIXED, "^")):
+            ax.plot(values[domain], y, marker, color=DOMAIN_COLORS[domain], alpha=0.9, label=domain)
+        ax.set_yticks(y, [f"{run}: {how}" for run, how in values.index])
+        ax.tick_params(axis="y", labelsize="small")
+        ax.invert_yaxis()
+        ax.set(title=f"{part} sections", xlabel="AUC (%)")
+    shared_legend(figure, axes[0, 0])
+    return figure
 
 
 def comparison(differences: pd.DataFrame) -> Figure:
     """Draw by how much the best run is better than each of the others, with 95% intervals.
 
     Args:
-        differences: rows of ``asd.evaluation.tables.compare_with_best``.
+        differences: rows of ``asd.evaluation.results.compare_with_best``.
     """
     figure, ax = plt.subplots(figsize=(7, 1.2 + 0.35 * len(differences)))
     for y, row in enumerate(differences.itertuples()):

@@ -23,6 +23,7 @@ from asd.errors import InputError
 from asd.evaluation.results import Evaluation
 from asd.files import replacing
 from asd.plots import common as plots
+from asd.plots import decisions as decision_plots
 from asd.plots import evaluation as evaluation_plots
 from asd.report import leaderboard
 
@@ -154,7 +155,7 @@ def machine_section(
         "cells": cells_grid(cells),
         "undefined": cells.loc[cells["auc"].isna(), ["section", "domain"]].to_dict("records"),
         "roc": embedded(evaluation_plots.roc_curves(tables[run_name], cells)),
-        "scores": embedded(evaluation_plots.decision_thresholds(tables[run_name], limits)),
+        "scores": embedded(decision_plots.thresholds(tables[run_name], limits)),
         "worst": [clip for clip in misses if "fault" not in clip],
         "faults": [clip["fault"] for clip in misses if "fault" in clip],
     }
