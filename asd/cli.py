@@ -1,6 +1,7 @@
 """The command line: everything that is not a lesson. ``asd --help`` lists it."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -33,7 +34,7 @@ def main() -> None:
 @click.option("--test", default=16, help="Normal test clips, and as many anomalous ones, per section and domain.")
 @click.option("--duration", default=2.0, help="Length of a clip in seconds.")
 @click.option("--seed", default=0, help="Other seeds make other clips of the same machines.")
-def mini(directory: Path, **options: float) -> None:
+def mini(directory: Path, **options: Any) -> None:
     """Make the embedded data set in DIRECTORY: seven machine types in the challenge's layout, from simple physics."""
     from asd.demo.dataset import make
 

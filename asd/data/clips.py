@@ -11,8 +11,9 @@ import os
 import posixpath
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -176,11 +177,12 @@ def read_clips_csv(path: Path) -> pd.DataFrame:
     invalid = [c for c in COLUMNS if header.count(c) > 1 or (c not in header and c != "attribute")]
     if invalid:
         raise InputError(f"{path}: column {invalid[0]} occurs {header.count(invalid[0])} times; required: {COLUMNS}")
-    rows, seen = [], {}
+    rows: list[list] = []
+    seen: dict[str, int] = {}
     for line, fields in lines[1:]:
         if len(fields) != len(header):
             raise InputError(f"{path}, line {line}: {len(fields)} fields; the header has {len(header)}")
-        row = {"attribute": ""} | dict(zip(header, fields, strict=True))
+        row: dict[str, Any] = {"attribute": ""} | dict(zip(header, fields, strict=True))
         row["label"] = {"normal": "0", "anomaly": "1"}.get(row["label"], row["label"])
         for column, (is_allowed, form) in ALLOWED.items():
             if not is_allowed(row[column]):
@@ -208,7 +210,7 @@ def is_below(path: str) -> bool:
     return plain and path not in (".", "..") and "\\" not in path and not NO_TEXT.search(path)
 
 
-ALLOWED = {  # in a clips.csv
+ALLOWED: dict[str, tuple[Callable[[str], object], str]] = {  # in a clips.csv
     "path": (is_below, "a path below the data root, with / between its folders"),
     "machine_type": (MACHINE_TYPE.fullmatch, "a name of letters, digits, _, . and -"),
     "section": (re.compile("[0-9]{1,9}").fullmatch, "a number"),

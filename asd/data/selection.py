@@ -1,13 +1,14 @@
 """Which clips of the table are used: one machine type's sections, and among their train clips the held-out ones."""
 
 import hashlib
+from collections.abc import Sequence
 
 import pandas as pd
 
 from asd.errors import InputError
 
 
-def select(clips: pd.DataFrame, machine_type: str, sections: list[int] = ()) -> pd.DataFrame:
+def select(clips: pd.DataFrame, machine_type: str, sections: Sequence[int] = ()) -> pd.DataFrame:
     """Rows of one machine type and the given sections (none given: all).
 
     Args:

@@ -159,11 +159,12 @@ def build_shard(
     try:
         unfinished.mkdir()
         # filled in place: small arrays of the threads, kept between their large ones, would fragment the heap
-        rows, statistics = [], np.empty((len(paths), 2, features.n_mels))
+        rows: list[dict] = []
+        statistics = np.empty((len(paths), 2, features.n_mels))
         with (unfinished / "frames.i16").open("wb") as file:
             start = 0
             for path, frames, row in computed_frames(root, paths, features):
-                file.write(frames)
+                file.write(frames.data)
                 statistics[len(rows)] = row.pop("mean"), row.pop("mean_square")
                 rows.append({"path": path, "start": start, "length": len(frames)} | row)
                 start += len(frames)
@@ -239,6 +240,6 @@ def clip_frames(path: Path, features: FeatureSettings) -> tuple[np.ndarray, dict
         "mean_square": exact.square_().mean(0).numpy(),
         "rms": float(waveform.double().square().mean().sqrt()),
         "samples": len(samples),
-        "digest": hashlib.sha256(samples).hexdigest()[:16],
+        "digest": hashlib.sha256(samples.data).hexdigest()[:16],
     }
     return to_fixed(frames).numpy(), row

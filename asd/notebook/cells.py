@@ -85,10 +85,11 @@ def assignments(source: str) -> dict[str, Any]:
         >>> assignments("seed = 40 + len(sections)")["seed"] is COMPUTED
         True
     """
-    found = {}
+    found: dict[str, Any] = {}
     for node in ast.parse(source).body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        for target in targets:
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+            continue
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
             if isinstance(target, ast.Name):
                 try:
                     found[target.id] = ast.literal_eval(node.value)
@@ -163,7 +164,7 @@ def status_line() -> Callable[[str], None]:
     Returns:
         A function that shows the line that it is given.
     """
-    handle = None
+    handle: Any = None
 
     def show(line: str) -> None:
         nonlocal handle

@@ -33,10 +33,10 @@ def plane(ax: Axes, points: ArrayLike, section: ArrayLike, domain: str, seen: bo
     points, section = np.asarray(points), np.asarray(section)
     color = DOMAIN_COLORS[domain]
     face, edge = (color, "black") if seen else ("none", color)
-    style = {"s": 28, "linewidth": 0.5 if seen else 1.2} | style
+    look: dict[str, Any] = {"s": 28, "linewidth": 0.5 if seen else 1.2} | style
     for index in np.unique(section):
         marker = MARKERS[index % len(MARKERS)]
-        ax.scatter(*points[section == index].T, marker=marker, facecolor=face, edgecolor=edge, **style)
+        ax.scatter(*points[section == index].T, marker=marker, facecolor=face, edgecolor=edge, **look)
 
 
 def plane_legend(ax: Axes, unseen: bool) -> None:

@@ -71,7 +71,7 @@ def adaptation_clips(data: TrainingData, kind: str, seed: int) -> LabelledFrames
     """
     train = data.clips[(data.clips["split"] == "train") & ~data.is_held_out]
     target = train[train["domain"] == "target"]
-    if target.empty:
+    if data.target is None:
         raise InputError(
             f"machine_type: {data.shard.machine_type} has no target train clips in sections {data.sections}, which"
             " domain adaptation needs; the classifier of 03_aux is the best that can be had here"
