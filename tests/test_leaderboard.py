@@ -59,6 +59,31 @@ def test_seeds_may_cover_different_machine_types(tables, facts):
     assert systems(tables | {"aux_1": fan}, facts)["aux_1"] == "aux"
 
 
+@pytest.fixture
+def fine_tuned(clips):
+    """Two seeds of a method that starts from another one, each from its own run; a third start is different."""
+    parents = {
+        "0" * 32: {"seed": "0", "lr": "1"},
+        "1" * 32: {"seed": "1", "lr": "1"},
+        "2" * 32: {"seed": "2", "lr": "9"},
+    }
+    names = [f"ccsa-seed{seed}" for seed in range(3)]
+    tables = {name: run_table(clips, name, seed, method="ccsa") for seed, name in enumerate(names)}
+    children = {f"id-{name}": {"seed": name[-1], "alpha": "2", "run_id": name[-1] * 32} for name in names}
+    return tables, {run_id: RunFacts("demo", parameters=p) for run_id, p in (parents | children).items()}
+
+
+def test_runs_that_start_from_different_runs_are_one_system_if_those_differ_in_the_seed_only(fine_tuned):
+    tables, facts = fine_tuned
+    assert systems(tables, facts) == {"ccsa-seed0": "ccsa", "ccsa-seed1": "ccsa", "ccsa-seed2": "ccsa-seed2"}
+
+
+def test_runs_that_start_from_runs_that_nobody_knows_stand_for_themselves(fine_tuned):
+    tables, facts = fine_tuned
+    facts = {run_id: known for run_id, known in facts.items() if run_id.startswith("id-")}
+    assert systems(tables, facts) == {name: name for name in tables}
+
+
 def test_a_system_has_mean_and_spread_over_its_seeds(tables, facts):
     _, means, _ = measure(tables, 100, 0)
     board = leaderboard(tables, means, facts).set_index(["part", "system"])

@@ -8,6 +8,7 @@ clips of the challenge's seven machine types: see ``published``.
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -56,38 +57,48 @@ MACHINE_TYPES = list(BASELINE.columns)  # of the challenge
 
 
 def systems(tables: Tables, facts: Mapping[str, RunFacts]) -> dict[str, str]:
-    """The system of each run name: run names whose runs have equal parameters, save the seed, share one.
+    """The system of each run name: run names whose runs have equal parameters, except for the seed, share one.
 
-    Two run names belong together if they have a machine type in common and the parameters agree on all of those. A run
-    of which the store does not know the parameters stands for itself.
+    Two run names belong together if they have a machine type in common and the parameters agree on all of those. For a
+    run that starts from another one, the parameters of the other count. A run whose parameters the store does not know
+    is a system of its own.
     """
-    known = {name: _parameters(table, facts) for name, table in tables.items()}
+    parameters = {name: _parameters(table, facts) for name, table in tables.items()}
     groups: list[list[str]] = []
-    for name, mine in known.items():
+    for name, own in parameters.items():
         for group in groups:
-            other = known[group[0]]
-            both = set(mine) & set(other)
-            if both and all(mine[m] and mine[m] == other[m] for m in both):
+            other = parameters[group[0]]
+            common = set(own) & set(other)
+            if common and all(own[m] and own[m] == other[m] for m in common):
                 group.append(name)
                 break
         else:
             groups.append([name])
     named: dict[str, str] = {}
     for group in groups:
-        common = re.sub(r"[_.-]*(seed|s)?[_.-]*\d+$", "", group[0]) if len(group) > 1 else group[0]
-        label = common if common and common not in named.values() else group[0]
+        stem = re.sub(r"[_.-]*(seed|s)?[_.-]*\d+$", "", group[0]) if len(group) > 1 else group[0]
+        label = stem if stem and stem not in named.values() else group[0]
         named |= dict.fromkeys(group, label)
     return named
 
 
-def _parameters(table: pd.DataFrame, facts: Mapping[str, RunFacts]) -> dict[str, dict[str, str]]:
-    """Method and parameters but the seed, by machine type; empty where they are unknown, as for an ensemble."""
+def _parameters(table: pd.DataFrame, facts: Mapping[str, RunFacts]) -> dict[str, dict[str, Any]]:
+    """Method and parameters except the seed, by machine type; empty where they are unknown, as for an ensemble."""
     found = {}
     for machine_type, rows in table.groupby("machine_type"):
-        run_id, method = str(rows["run_id"].iloc[0]), rows["method"].iloc[0]
-        known = facts[run_id].parameters if run_id in facts else {}
-        found[machine_type] = {k: v for k, v in known.items() if k != "seed"} | {"method": method} if known else {}
+        known = _without_seed(str(rows["run_id"].iloc[0]), facts)
+        found[machine_type] = known | {"method": rows["method"].iloc[0]} if known else {}
     return found
+
+
+def _without_seed(run_id: str, facts: Mapping[str, RunFacts]) -> dict[str, Any]:
+    """A run's parameters except the seed; in place of the id of a run that it starts from, that run's parameters."""
+    known = facts[run_id].parameters if run_id in facts else {}
+    return {
+        name: (value in facts and _without_seed(value, facts)) or value
+        for name, value in known.items()
+        if name != "seed"
+    }
 
 
 def settings_of(table: pd.DataFrame, facts: Mapping[str, RunFacts]) -> str:
