@@ -1,4 +1,4 @@
-"""torchaudio's mel filters, imported so that it also works with a CPU-only torch.
+"""torchaudio's mel filters, imported in a way that also works with a CPU-only torch.
 
 The wheel of torchaudio 2.11 links CUDA libraries, and ``import torchaudio`` loads them at once: with a CPU-only torch
 it raises an ``OSError`` about ``libc10_cuda.so``. The mel filters are pure Python and need none of this, so where torch
