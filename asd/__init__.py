@@ -9,7 +9,7 @@ The rooms, in the order in which they build on each other; each imports only roo
     training     which clips are trained on, their batches, the losses, and the one training loop
     evaluation   score tables and what follows from them: metrics, confidence intervals, decisions, ensembles
     detection    a trained model in use: its file, its scores, its service
-    tracking     runs in the MLflow store: begun, resumed, finished, found again
+    tracking     runs in the MLflow store: started, resumed, finished, found again
     plots        the figures
     challenge    DCASE 2021 Task 2: download, submission, official evaluation
     report       the leaderboard and the HTML report
