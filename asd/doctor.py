@@ -1,9 +1,12 @@
-"""Is everything there? What ``asd doctor`` looks at, and the command to type next."""
+"""Is everything installed and in place? What ``asd doctor`` examines, and the command to type next."""
 
+import shlex
 import shutil
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+
+import pandas as pd
 
 from asd.data.clips import clips_table
 from asd.errors import InputError
@@ -13,43 +16,51 @@ STORE_BYTES = 2 * 311 * 128  # of the log-mel frames of a 10 s clip
 
 
 def examine(data_root: Path | None = None, output_root: Path | None = None) -> Iterator[tuple[str, str]]:
-    """Yield (what, finding) for software, device, data, disk, log-mel store and runs, and last the next command."""
+    """Yield (what, finding) for software, device, data, log-mel store, disk and scores, last the next command."""
     data, outputs = data_root or default_data_root(), output_root or default_output_root()
     yield "versions", ", ".join(f"{name} {version(name)}" for name in ("asd", "torch", "torchaudio", "mlflow"))
     yield "device", device()
-    commands = []
     try:
         clips = clips_table(data)
     except InputError as error:
         yield "data", str(error)
-        commands.append("make run, or asd download DIR and export ASD_DATA_ROOT=DIR")
+        command = "make run, or asd download DIR and export ASD_DATA_ROOT=DIR"
     else:
-        counts = clips.groupby("machine_type").size()
-        listed = ", ".join(f"{name} {n}" for name, n in counts.items())
+        listed = ", ".join(f"{name} {n}" for name, n in clips.groupby("machine_type").size().items())
         yield "data", f"{len(clips)} clips in {data}: {listed}"
-        needed = len(clips) * STORE_BYTES / 1e9
-        yield "log-mel store", f"{stored(outputs)}; all clips at 10 s take {needed:.1f} GB"
-        commands.append(
-            f"papermill notebooks/03_aux.ipynb out.ipynb -p machine_type {counts.idxmax()} -r data_root {data}"
-        )
-    place = next(folder for folder in (outputs, *outputs.parents) if folder.is_dir())
-    yield "disk", f"{shutil.disk_usage(place).free / 1e9:.1f} GB free at {outputs}"
-    yield (
-        "scores",
-        ", ".join(sorted(str(p.relative_to(outputs / "scores")) for p in outputs.glob("scores/*/*.csv"))) or "none",
-    )
-    yield "next", commands[0]
+        gigabytes = len(clips) * STORE_BYTES / 1e9
+        yield "log-mel store", f"{stored(outputs)}; all clips at 10 s take {gigabytes:.1f} GB"
+        command = first_training(clips, data)
+    existing = next(folder for folder in (outputs, *outputs.parents) if folder.is_dir())
+    yield "disk", f"{shutil.disk_usage(existing).free / 1e9:.1f} GB free at {outputs}"
+    scores = sorted(str(path.relative_to(outputs / "scores")) for path in outputs.glob("scores/*/*.csv"))
+    yield "scores", ", ".join(scores) or "none"
+    yield "next", command
+
+
+def first_training(clips: pd.DataFrame, data_root: Path) -> str:
+    """The command that trains on the machine type with the most clips, with a method that its sections allow."""
+    trained = clips[(clips["split"] == "train") & (clips["domain"] != "target")]
+    if trained.empty:
+        return "add train clips: there are none, or only of the target domain"
+    counts = clips[clips["machine_type"].isin(trained["machine_type"])].groupby("machine_type").size()
+    machine_type = counts.idxmax()
+    n_sections = trained.loc[trained["machine_type"] == machine_type, "section"].nunique()
+    # a classifier of sections needs two of them; density estimation does with one
+    notebook = "03_aux" if n_sections > 1 else "05_density"
+    root = shlex.quote(str(data_root))
+    return f"papermill notebooks/{notebook}.ipynb out.ipynb -p machine_type {machine_type} -r data_root {root}"
 
 
 def device() -> str:
     """The GPUs that torch can use, or why there are none."""
-    import torch  # seconds to import: only here
+    import torch  # takes seconds: only where it is needed
 
     if torch.version.cuda is None:
         return "CPU only: this torch has no CUDA"
-    names = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-    found = ", ".join(f"{one.name} with {one.total_memory / 2**30:.0f} GiB" for one in names)
-    return found or f"CPU only: torch is for CUDA {torch.version.cuda}, but finds no GPU (nvidia-smi tells of drivers)"
+    gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    found = ", ".join(f"{gpu.name} with {gpu.total_memory / 2**30:.0f} GiB" for gpu in gpus)
+    return found or f"CPU only: torch is for CUDA {torch.version.cuda} but finds no GPU (does nvidia-smi list one?)"
 
 
 def stored(outputs: Path) -> str:

@@ -444,6 +444,28 @@ def test_doctor_says_what_is_wrong_with_the_data(tmp_path):
     assert told.exit_code == 0 and f"data_root: no clips in {tmp_path}" in told.output and "make run" in told.output
 
 
+def next_command(root: Path) -> str:
+    """What doctor recommends, as a shell would split it."""
+    printed = CliRunner().invoke(main, ["doctor", "--data-root", str(root), "--output-root", str(root / "outputs")])
+    assert printed.exit_code == 0
+    return printed.output.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("sections", "notebook"), [((0, 1), "03_aux"), ((4,), "05_density")])
+def test_doctor_recommends_a_method_that_works_with_the_sections_that_there_are(tmp_path, sections, notebook):
+    root = make(tmp_path / "my data", ("fan",), sections)
+    command = next_command(root)
+    assert f"papermill notebooks/{notebook}.ipynb" in command and "-p machine_type fan" in command
+    assert shlex.split(command)[-1] == str(root)
+
+
+def test_doctor_says_that_there_is_nothing_to_train_on(tmp_path):
+    root = make(tmp_path / "data", ("fan",), (0,))
+    for path in root.glob("fan/train/*_source_*"):
+        path.unlink()
+    assert "add train clips" in next_command(root)
+
+
 # ---------------------------------------------------------------------------------------- commands of the README, as is
 
 README = (PROJECT / "README.md").read_text()
