@@ -206,7 +206,7 @@ def test_clips_of_unknown_domain_count_in_the_mixed_cell_alone():
         (lambda table: table.drop(columns="clip"), "columns"),
         (lambda table: table.assign(score=table.score.mask(table.index == 0)), "section_00_source_train_normal_0000"),
         (lambda table: table.assign(score=table.score.mask(table.index == 9, -np.inf)), "-inf"),
-        (lambda table: pd.concat([table, table.head(1)]), "stands twice"),
+        (lambda table: pd.concat([table, table.head(1)]), "is listed twice"),
         (lambda table: table.assign(domain="both"), "'both'"),
         (lambda table: table.assign(label=7), "label '7'"),
     ],

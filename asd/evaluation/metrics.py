@@ -4,15 +4,16 @@ Conventions
 -----------
 Labels are 0 (normal) or 1 (anomalous); a higher score means more anomalous; a decision of 1 says "anomalous". Functions
 of arrays come first; ``evaluate_scores`` and ``summarise`` apply them to a score table. A *cell* is one machine type,
-section and domain: the unit for which the challenge computes metrics. The domain ``mixed`` takes the clips of both
-domains together, as a user with a single threshold does; it enters no mean but its own, and never the official score.
+section and domain: the unit for which the challenge computes metrics. The domain ``mixed`` holds the clips of both
+domains, as they come to a user with a single threshold; it is part of no mean but its own, and never of the official
+score.
 *dev* and *eval* sections (``part``) are never averaged together.
 
 Metrics
 -------
 * AUC: probability that an anomalous clip scores higher than a normal one, ties counted half [1]_.
 * pAUC: area under the ROC curve for false positive rates up to ``max_fpr`` = 0.1, standardised so that 0.5 is chance
-  and 1 is perfect [2]_.
+  and 1 is perfect [2]_. The least there is, no anomalous clip above the highest 10% of the normal ones, is 0.474.
 * Precision, recall, F1 of the decisions; 0 where their denominator is 0, as the official evaluator has it.
 * Official score of the challenge [3]_: harmonic mean of all AUC and pAUC values, each floored at the float epsilon.
 
@@ -46,10 +47,13 @@ def validate(label: ArrayLike, values: ArrayLike) -> tuple[np.ndarray, np.ndarra
 
     Raises:
         InputError: the shapes differ or are not one-dimensional, a label is not 0 or 1, a value is not finite.
+
+    >>> validate([0, 1], ["0.5", 2])
+    (array([0, 1]), array([0.5, 2. ]))
     """
     label, values = np.asarray(label), np.asarray(values, dtype=float)
     if label.ndim != 1 or label.shape != values.shape:
-        raise InputError(f"labels have shape {label.shape}, scores {values.shape}; both must be (N,), one a clip")
+        raise InputError(f"labels have shape {label.shape}, scores {values.shape}; both must be (N,), one per clip")
     if not np.isin(label, (0, 1)).all():
         raise InputError(f"labels are {np.unique(label)}; allowed: 0 (normal) and 1 (anomalous)")
     if not np.isfinite(values).all():
@@ -66,12 +70,19 @@ def weighted_areas(label: np.ndarray, score: np.ndarray, weight: np.ndarray) -> 
 
     Returns:
         AUC and standardised pAUC, (R,) each.
+
+    Counted once each, and with the second clip twice:
+
+    >>> label, score = np.array([0, 0, 1, 1]), np.array([1.0, 3.0, 2.0, 4.0])
+    >>> area, partial = weighted_areas(label, score, np.array([[1, 1, 1, 1], [1, 2, 1, 1]]))
+    >>> area.round(3)
+    array([0.75 , 0.667])
     """
     order = np.argsort(-score, kind="stable")
     # Clips of equal score are one step of the ROC curve: a diagonal, which is what counts ties half.
     last_of_ties = np.append(np.flatnonzero(np.diff(score[order])), len(order) - 1)
     anomalous = (label[order] == 1)[:, None]
-    weight = weight.T[order].astype(float)  # (N, R): a step of all curves is one row in memory
+    weight = weight.T[order].astype(float)  # (N, R): a step of all curves is one row of the array
     rates = []
     for weights in (weight * ~anomalous, weight * anomalous):
         steps = np.cumsum(weights, axis=0)[last_of_ties]
@@ -100,17 +111,40 @@ def _areas(label: ArrayLike, score: ArrayLike) -> tuple[float, float]:
 
 
 def auc(label: ArrayLike, score: ArrayLike) -> float:
-    """Area under the ROC curve of labels and scores (N,); NaN with a warning where one class is missing."""
+    """Area under the ROC curve of labels and scores (N,); NaN with a warning where one class is missing.
+
+    Of four pairs of a normal and an anomalous clip, three are in the right order; a tie counts half:
+
+    >>> auc([0, 0, 1, 1], [1, 3, 2, 4])
+    0.75
+    >>> auc([0, 1], [5, 5])
+    0.5
+    """
     return _areas(label, score)[0]
 
 
 def pauc(label: ArrayLike, score: ArrayLike) -> float:
-    """Standardised partial AUC up to a false positive rate of 0.1; NaN with a warning where one class is missing."""
+    """Standardised partial AUC up to a false positive rate of 0.1; NaN with a warning where one class is missing.
+
+    With ten normal clips, only the highest counts:
+
+    >>> label = [0] * 10 + [1, 1]
+    >>> pauc(label, [*range(10), 20, 21])
+    1.0
+    >>> round(pauc(label, [*range(10), 8.5, 21]), 3)
+    0.737
+    >>> round(pauc(label, [*range(10), 8.5, 8.5]), 3)
+    0.474
+    """
     return _areas(label, score)[1]
 
 
 def precision_recall_f1(label: ArrayLike, decision: ArrayLike) -> tuple[float, float, float]:
-    """Precision, recall and F1 of decisions (N,) in {0, 1}; 0 where the denominator is 0."""
+    """Precision, recall and F1 of decisions (N,) in {0, 1}; 0 where the denominator is 0.
+
+    >>> precision_recall_f1(label=[0, 0, 1, 1], decision=[0, 1, 0, 1])
+    (0.5, 0.5, 0.5)
+    """
     label, decision = validate(label, decision)
     if not np.isin(decision, (0, 1)).all():
         raise InputError(f"decisions are {np.unique(decision)}; allowed: 0 (normal) and 1 (anomalous)")
@@ -121,23 +155,35 @@ def precision_recall_f1(label: ArrayLike, decision: ArrayLike) -> tuple[float, f
 
 
 def arithmetic_mean(values: ArrayLike, axis: int = 0) -> np.ndarray:
-    """Arithmetic mean along ``axis``; NaN stays NaN, and so does the mean of nothing."""
+    """Arithmetic mean along ``axis``; NaN if a value is NaN or there is none."""
     values = np.asarray(values, dtype=float)
     return np.mean(values, axis=axis) if values.shape[axis] else np.full(np.delete(values.shape, axis), np.nan)
 
 
 def harmonic_mean(values: ArrayLike, axis: int = 0) -> np.ndarray:
-    """Harmonic mean along ``axis`` of values floored at the float epsilon: a single 0 pulls it down, but not to NaN."""
+    """Harmonic mean along ``axis`` of values floored at the float epsilon: a single 0 pulls it down to almost 0.
+
+    >>> float(harmonic_mean([0.5, 1.0]).round(3)), float(harmonic_mean([0.0, 1.0]).round(3))
+    (0.667, 0.0)
+    """
     return 1 / arithmetic_mean(1 / np.maximum(np.asarray(values, dtype=float), np.finfo(float).eps), axis=axis)
 
 
 def official_score(auc_values: ArrayLike, pauc_values: ArrayLike) -> float:
-    """The challenge's score: harmonic mean of all AUC and pAUC values of the source and target cells, (C,) each."""
+    """The challenge's score: harmonic mean of all AUC and pAUC values of the source and target cells, (C,) each.
+
+    >>> round(official_score(auc_values=[0.8, 0.6], pauc_values=[0.6, 0.5]), 3)
+    0.608
+    """
     return float(harmonic_mean(np.concatenate([np.asarray(auc_values), np.asarray(pauc_values)])))
 
 
 def part_of(clip: pd.Series, section: pd.Series) -> pd.Series:
-    """The part "dev" or "eval": by a folder ``dev_data`` or ``eval_data`` in the path, else dev is up to section 2."""
+    """The part of each clip: the folder ``dev_data`` or ``eval_data`` in its path, otherwise dev for sections 0 to 2.
+
+    >>> part_of(pd.Series(["eval_data/fan/test/a.wav", "b.wav", "c.wav"]), pd.Series([0, 2, 3])).tolist()
+    ['eval', 'dev', 'eval']
+    """
     by_section = pd.Series(np.where(section <= 2, "dev", "eval"), index=section.index)
     return clip.str.extract(r"(?:^|/)(dev|eval)_data/", expand=False).fillna(by_section)
 
@@ -149,34 +195,38 @@ def check_table(table: pd.DataFrame) -> pd.DataFrame:
         The test clips, sorted by machine type, section, domain and clip, with the column ``part`` (see ``part_of``).
 
     Raises:
-        InputError: a column is missing, a score of a train or test clip is not finite, a label or domain is none of
-            the allowed, a clip stands twice.
+        InputError: a column is missing, a score of a train or test clip is not finite, a label or domain is
+            not allowed, or a clip is listed twice.
     """
     missing = {"machine_type", "section", "domain", "split", "label", "clip", "score"} - set(table.columns)
     if missing:
         raise InputError(f"score table: columns {sorted(missing)} are missing; found {list(table.columns)}")
-    bad = table[~np.isfinite(table["score"].to_numpy(dtype=float))]
-    if not bad.empty:
-        row = bad.iloc[0]
-        raise InputError(f"score table: {len(bad)} scores are not finite, the first is {row['score']} of {row['clip']}")
-    twice = table[table.duplicated(["machine_type", "clip"])]
-    if not twice.empty:
-        raise InputError(f"score table: {twice.iloc[0]['clip']} stands twice; give the table of one run at a time")
+    invalid = table[~np.isfinite(table["score"].to_numpy(dtype=float))]
+    if not invalid.empty:
+        row = invalid.iloc[0]
+        raise InputError(
+            f"score table: {len(invalid)} scores are not finite, the first is {row['score']} of {row['clip']}"
+        )
+    duplicates = table[table.duplicated(["machine_type", "clip"])]
+    if not duplicates.empty:
+        raise InputError(
+            f"score table: {duplicates.iloc[0]['clip']} is listed twice; give the table of one run at a time"
+        )
     domain = table["domain"].astype(object).fillna("").astype(str)
     label = pd.to_numeric(table["label"]).astype("Int64")
-    for name, wrong, allowed in (
+    for name, mask, allowed in (
         ("domain", ~domain.isin(["source", "target", ""]), "source, target or empty"),
         ("label", label.notna() & ~label.isin([0, 1]), "0, 1 or empty"),
     ):
-        if wrong.any():
-            row = table[wrong.to_numpy(dtype=bool)].iloc[0]
+        if mask.any():
+            row = table[mask.to_numpy(dtype=bool)].iloc[0]
             raise InputError(f"score table: {name} {str(row[name])!r} of {row['clip']}; allowed: {allowed}")
     checked = table.assign(domain=domain, label=label, part=part_of(table["clip"], table["section"]))
     return checked[checked["split"] == "test"].sort_values(["machine_type", "section", "domain", "clip"])
 
 
 def cells(test: pd.DataFrame) -> Iterator[tuple[dict[str, object], pd.DataFrame]]:
-    """Every cell of the checked test clips with its labelled clips; each section ends with its ``mixed`` cell."""
+    """Yield every cell of the checked test clips and its labelled clips; the last of each section is ``mixed``."""
     for (machine_type, part, section), clips in test.groupby(["machine_type", "part", "section"]):
         for domain in [name for name in ("source", "target") if name in set(clips["domain"])] + [MIXED]:
             chosen = clips if domain == MIXED else clips[clips["domain"] == domain]
@@ -188,12 +238,12 @@ def evaluate_scores(table: pd.DataFrame) -> pd.DataFrame:
     """Metrics of every cell of a score table (one run, any machine types; see ``check_table`` for errors).
 
     Args:
-        table: the score table; with a column ``decision`` (0/1 for test clips) also precision, recall and F1 are there.
+        table: the score table; precision, recall and F1 need a column ``decision`` (0 or 1 for test clips).
 
     Returns:
         machine_type, section, domain (source, target, mixed), part (dev, eval), auc, pauc, precision, recall, f1,
         n_normal, n_anomalous. Metrics are NaN where a class has no labelled test clips; a warning names such cells,
-        save those without any label.
+        except those without any label.
     """
     rows, undefined = [], []
     for key, clips in cells(check_table(table)):
@@ -210,9 +260,9 @@ def evaluate_scores(table: pd.DataFrame) -> pd.DataFrame:
             if "decision" in clips:
                 row["precision"], row["recall"], row["f1"] = precision_recall_f1(label, clips["decision"])
         elif label.size:
-            lack = "normal" if n_anomalous else "anomalous"
+            lacking = "normal" if n_anomalous else "anomalous"
             undefined.append(
-                f"{key['machine_type']} section {key['section']:02d} {key['domain']}: no {lack} test clips"
+                f"{key['machine_type']} section {key['section']:02d} {key['domain']}: no {lacking} test clips"
             )
         rows.append(row)
     if undefined:
@@ -230,14 +280,14 @@ MEANS: dict[str, tuple[Callable[..., np.ndarray], tuple[str, ...]]] = {
 
 
 def mean_groups(results: pd.DataFrame) -> Iterator[tuple[dict[str, str], np.ndarray]]:
-    """Every mean that is reported, per machine type and over all, dev and eval apart, with the mask of its cells."""
+    """Yield every reported mean and the mask of its cells: per machine type and over all, dev and eval separately."""
     for part in results["part"].unique():
         for machine_type in [*results["machine_type"].unique(), ALL_MACHINES]:
-            here = (results["part"] == part) & (
+            in_group = (results["part"] == part) & (
                 (results["machine_type"] == machine_type) | (machine_type == ALL_MACHINES)
             )
             for name, (_, domains) in MEANS.items():
-                mask = (here & results["domain"].isin(domains)).to_numpy()
+                mask = (in_group & results["domain"].isin(domains)).to_numpy()
                 if mask.any():
                     yield {"machine_type": machine_type, "part": part, "mean": name}, mask
 
@@ -248,7 +298,7 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
     Returns:
         machine_type (or "all machine types"), part, mean (its name), auc, pauc, precision, recall, f1, official_score,
         n_cells, n_undefined. ``official_score`` is the mean of all AUC and pAUC values together; the challenge's own is
-        that of the harmonic mean over all machine types. Undefined cells are left out and counted in ``n_undefined``.
+        the harmonic mean over all machine types. Undefined cells are left out and counted in ``n_undefined``.
     """
     rows = []
     for key, mask in mean_groups(results):

@@ -1,6 +1,6 @@
 """The leaderboard: all systems over all machine types, and beside them, where that is fair, what others have published.
 
-A *system* is one run name, or several that differ in nothing but the seed: then there are a mean and a spread. Scores
+A *system* is one run name, or several that differ only in the seed: these have a mean and a spread. Scores
 are official scores (harmonic means of all AUC and pAUC values) in percent; dev and eval sections never mix. A result
 may stand beside published ones only if it was reached with the reference's full settings (``dcase2021``) on all test
 clips of the challenge's seven machine types: see ``published``.
@@ -102,13 +102,13 @@ def _without_seed(run_id: str, facts: Mapping[str, RunFacts]) -> dict[str, Any]:
 
 
 def settings_of(table: pd.DataFrame, facts: Mapping[str, RunFacts]) -> str:
-    """Name of the settings that all runs of the table share, else "mixed"."""
+    """Name of the settings that all runs of the table share, otherwise "mixed"."""
     names = {facts[run_id].settings if run_id in facts else "unknown" for run_id in run_ids(table)}
     return names.pop() if len(names) == 1 else "mixed"
 
 
 def leaderboard(tables: Tables, means: pd.DataFrame, facts: Mapping[str, RunFacts]) -> pd.DataFrame:
-    """One row a system and part, in percent, best first among those with as many machine types.
+    """One row per system and part, in percent: those with the most machine types first, then by official score.
 
     Args:
         tables: of all runs and ensembles.
@@ -123,8 +123,8 @@ def leaderboard(tables: Tables, means: pd.DataFrame, facts: Mapping[str, RunFact
     named = systems(tables, facts)
     overall = means[means["machine_type"] == ALL_MACHINES]
     rows = []
-    for (name, part), some in overall.groupby(["run_name", "part"]):
-        by_mean = some.set_index("mean")
+    for (name, part), run_means in overall.groupby(["run_name", "part"]):
+        by_mean = run_means.set_index("mean")
         test = check_table(tables[name])
         test = test[(test["part"] == part) & test["label"].notna()]
         row = {column: 100 * by_mean["official_score"].get(mean, float("nan")) for mean, column in MEAN_COLUMNS.items()}
@@ -134,8 +134,8 @@ def leaderboard(tables: Tables, means: pd.DataFrame, facts: Mapping[str, RunFact
         row |= {"machine types": tables[name]["machine_type"].nunique(), "part": part, "system": named[name]}
         row |= {"method": tables[name]["method"].iloc[0], "settings": settings_of(tables[name], facts)}
         rows.append(row)
-    each = pd.DataFrame(rows)
-    groups = each.groupby(["system", "method", "settings", "part"], sort=False)
+    runs = pd.DataFrame(rows)
+    groups = runs.groupby(["system", "method", "settings", "part"], sort=False)
     numbers = ["official score", "source", "target", "mixed", "AUC", "pAUC"]
     board = groups[numbers].mean()
     board.insert(1, "spread", groups["official score"].std())
@@ -149,9 +149,12 @@ def leaderboard(tables: Tables, means: pd.DataFrame, facts: Mapping[str, RunFact
 def by_machine_type(tables: Tables, means: pd.DataFrame, facts: Mapping[str, RunFacts], part: str) -> pd.DataFrame:
     """Official score of each system (rows) on each machine type (columns) in percent, mean over seeds; best first."""
     named = systems(tables, facts)
-    some = means[(means["part"] == part) & (means["mean"] == "harmonic mean") & (means["machine_type"] != ALL_MACHINES)]
-    some = some.assign(system=some["run_name"].map(named), score=100 * some["official_score"]).dropna(subset="score")
-    values = some.pivot_table(index="system", columns="machine_type", values="score", aggfunc="mean")
+    scores = means[(means["part"] == part) & (means["mean"] == "harmonic mean")]
+    scores = scores[scores["machine_type"] != ALL_MACHINES]
+    scores = scores.assign(system=scores["run_name"].map(named), score=100 * scores["official_score"])
+    values = scores.dropna(subset="score").pivot_table(
+        index="system", columns="machine_type", values="score", aggfunc="mean"
+    )
     return values.loc[values.mean(axis=1).sort_values(ascending=False).index]
 
 
@@ -162,7 +165,7 @@ def comparable(board: pd.DataFrame) -> pd.DataFrame:
 
 
 def published(board: pd.DataFrame) -> pd.DataFrame:
-    """The published anchors, with our comparable systems sorted in among them: part, system, official score, spread."""
+    """The published anchors and our comparable systems, sorted: part, system, official score, spread, whose."""
     ours = comparable(board)[ANCHORS.columns].assign(whose="ours")
     both = pd.concat([ours, ANCHORS.assign(whose="published")]) if len(ours) else ANCHORS.assign(whose="published")
     return both.sort_values(["part", "official score"], ascending=[True, False], ignore_index=True)
@@ -176,7 +179,7 @@ def beside_baseline(board: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
         values: :func:`by_machine_type` of the dev sections.
 
     Returns:
-        As ``values``, the baseline first; without rows if no system is comparable.
+        As ``values``, with the baseline first; no rows if no system is comparable.
     """
     ours = comparable(board)
     names = sorted(set(ours.loc[ours["part"] == "dev", "system"]))
@@ -185,26 +188,26 @@ def beside_baseline(board: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
 
 
 def normalisation_table(means: pd.DataFrame, machine_type: str) -> pd.DataFrame:
-    """What score normalisations bring: harmonic mean AUC in percent, rows by run, part and normalisation.
+    """What score normalisations bring: harmonic mean AUC in percent, one row per run, part and normalisation.
 
     Args:
         means: what :func:`asd.evaluation.tables.measure` says of tables that are named ``run | normalisation``.
         machine_type: to look at.
     """
-    some = means[(means["machine_type"] == machine_type) & means["mean"].isin(MEAN_COLUMNS)]
-    named = some["run_name"].str.split(" | ", regex=False, expand=True).set_axis(["run", "normalisation"], axis=1)
-    some = some.assign(mean=some["mean"].map(MEAN_COLUMNS), auc=100 * some["auc"]).join(named)
-    wide = some.pivot(index=["part", "run", "normalisation"], columns="mean", values="auc")
-    order = some[["part", "run", "normalisation"]].drop_duplicates().sort_values(["part", "run"], kind="stable")
+    chosen = means[(means["machine_type"] == machine_type) & means["mean"].isin(MEAN_COLUMNS)]
+    named = chosen["run_name"].str.split(" | ", regex=False, expand=True).set_axis(["run", "normalisation"], axis=1)
+    chosen = chosen.assign(mean=chosen["mean"].map(MEAN_COLUMNS), auc=100 * chosen["auc"]).join(named)
+    wide = chosen.pivot(index=["part", "run", "normalisation"], columns="mean", values="auc")
+    order = chosen[["part", "run", "normalisation"]].drop_duplicates().sort_values(["part", "run"], kind="stable")
     wide = wide.reindex(pd.MultiIndex.from_frame(order)).rename(columns={"official score": "both"})
     return wide.reindex(columns=["source", "target", "both", "mixed"]).rename_axis(columns="AUC (%)").round(1)
 
 
 def missing(tables: Tables) -> list[str]:
-    """Which runs lack which machine types, of those that any run has; a sentence each."""
-    everywhere = sorted({m for table in tables.values() for m in table["machine_type"].unique()})
+    """Which runs lack which of the machine types that any run has, one sentence per run."""
+    machine_types = sorted({m for table in tables.values() for m in table["machine_type"].unique()})
     notes = []
     for name, table in tables.items():
-        if name != ENSEMBLE and (lacking := sorted(set(everywhere) - set(table["machine_type"]))):
+        if name != ENSEMBLE and (lacking := sorted(set(machine_types) - set(table["machine_type"]))):
             notes.append(f"{name} has no scores of {', '.join(lacking)}")
     return notes
