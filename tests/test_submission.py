@@ -157,7 +157,7 @@ EVALUATION_CLIP = r"eval_data/valve/target_test/section_04_target_test_1_0011\.w
     [
         (lambda t, c: {"table": t.iloc[:-1]}, EVALUATION_CLIP + r" \(valve\) has no score; 1 such"),
         (lambda t, c: {"clips": c.iloc[:-1]}, EVALUATION_CLIP + r" \(valve\) has a score, but is not a clip"),
-        (lambda t, c: {"table": pd.concat([t, t.tail(1)])}, "stands twice"),
+        (lambda t, c: {"table": pd.concat([t, t.tail(1)])}, "is listed twice"),
         (lambda t, c: {"table": t[t.machine_type == "fan"]}, r"\(valve\) has no score; 96 such"),
         (lambda t, c: {"table": t.assign(score=t.score.where(t.index < t.index[-1]))}, "not finite"),
         (lambda t, c: {"table": t.drop(columns="decision")}, "decision: the column is missing"),
