@@ -1,10 +1,14 @@
 """The command line does its work, or ends with a message and exit code 1, never with a traceback."""
 
+import csv
+import io
+
 import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner
 from conftest import tiny_detector
+from scipy import stats
 
 from asd.cli import main
 from asd.data.clips import clips_table
@@ -57,6 +61,63 @@ def test_score_tells_score_and_decision_of_each_recording(detector, wav, tmp_pat
     assert "no scores of held-out clips: decided by the gamma threshold" in told.stderr
 
 
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory):
+    """A detector that is calibrated by its scores of 30 pieces of noise."""
+    path = tmp_path_factory.mktemp("calibrated") / "detector.pt"
+    detector = tiny_detector("classifier")
+    waveforms = np.random.default_rng(1).normal(scale=0.1, size=(10, 32000)).astype(np.float32)
+    noise = [detector.score(detector.frames(gain * waveform), 3) for waveform in waveforms for gain in (0.9, 1, 1.1)]
+    scale = {"trained_mean": float(np.mean(noise)), "trained_std": float(np.std(noise))}
+    for statistics in detector.statistics.values():
+        statistics |= scale | {"held_out_scores": sorted(noise)}
+    detector.save(path)
+    return path
+
+
+def test_score_prints_csv_whatever_the_names_are(calibrated, wav, tmp_path):
+    strange = tmp_path / 'a, "b"\nc.wav'
+    strange.write_bytes(wav.read_bytes())
+    told = run("score", calibrated, wav, strange, "--section", 3)
+    rows = list(csv.reader(io.StringIO(told.stdout)))
+    assert [row[0] for row in rows] == [str(wav), str(strange)] and {len(row) for row in rows} == {4}
+    assert rows[0][1:] == rows[1][1:] and told.stderr == ""
+
+
+def test_a_stated_rate_decides_by_the_p_value(calibrated, wav):
+    (row,) = csv.reader(run("score", calibrated, wav, "--section", 3).stdout.splitlines())
+    p_value = float(row[2])
+    assert 0 < p_value < 1
+    for rate, verdict in ((p_value * 1.01, "anomalous"), (p_value * 0.99, "normal")):
+        told = run("score", calibrated, wav, "--section", 3, "--false-alarm-rate", rate)
+        assert told.stdout.strip().endswith(verdict)
+    told = run("score", calibrated, wav, "--section", 3, "--false-alarm-rate", 0.001)
+    assert told.exit_code == 0 and "the smallest is 0.0323, so no clip alarms" in told.stderr
+    failed(run("score", calibrated, wav, "--section", 3, "--false-alarm-rate", 1.5), "--false-alarm-rate: 1.5")
+
+
+def test_the_false_discovery_rate_is_of_all_recordings_together(calibrated, wav):
+    few = run("score", calibrated, *[wav] * 3, "--section", 3, "--fdr", 0.9)
+    p_values = [float(row[2]) for row in csv.reader(few.stdout.splitlines())]
+    expected = stats.false_discovery_control(p_values) <= 0.9
+    assert [line.endswith("anomalous") for line in few.stdout.splitlines()] == expected.tolist()
+    strict = run("score", calibrated, *[wav] * 3, "--section", 3, "--fdr", 0.05)
+    assert "a single anomalous recording among 3 needs a p-value of 0.017" in strict.stderr
+    both = run("score", calibrated, wav, "--section", 3, "--fdr", 0.1, "--false-alarm-rate", 0.1)
+    assert both.exit_code == 2 and "give one of them" in both.output
+
+
+def test_a_false_discovery_rate_needs_p_values(detector, wav):
+    failed(run("score", detector, wav, "--section", 3, "--fdr", 0.1), "needs a p-value for each clip")
+
+
+def test_a_recording_whose_score_would_not_be_finite_is_named(detector, tmp_path):
+    samples = np.random.default_rng(0).normal(scale=0.1, size=32000)
+    samples[1000] = 1e30
+    soundfile.write(tmp_path / "loud.wav", samples, 16000, subtype="FLOAT")
+    failed(run("score", detector, tmp_path / "loud.wav", "--section", 3), "loud.wav", "samples reach 1e+30", "±1")
+
+
 def failed(told, *words: str) -> None:
     assert told.exit_code == 1 and isinstance(told.exception, SystemExit)
     assert told.output.startswith("Error: ")
@@ -76,7 +137,7 @@ def test_score_of_something_else_names_the_file(detector, wav, tmp_path):
 
 
 def test_score_with_a_foreign_detector_names_the_file(wav):
-    failed(run("score", wav, wav, "--section", 3), str(wav), "a file of another kind")
+    failed(run("score", wav, wav, "--section", 3), str(wav), "cannot be read")
 
 
 def test_evaluate_without_a_submission_says_what_it_looked_for(tmp_path):

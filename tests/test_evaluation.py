@@ -7,12 +7,13 @@ from score_tables import run_table, write_scores
 
 from asd.data.clips import clips_table
 from asd.errors import InputError
-from asd.evaluation.results import add_decisions, compare_with_best, measure
+from asd.evaluation.results import add_decisions, compare_with_best, evaluate, measure, ranking
 from asd.evaluation.tables import (
     RunFacts,
     combine,
     of_machine,
     read_scores,
+    run_ids,
     with_labels,
     without_debug_runs,
 )
@@ -78,6 +79,42 @@ def test_debug_runs_are_left_out(clips):
     assert set(kept) == {"aux"} and "try" in notes[0]
     with pytest.raises(InputError, match="debug runs only"):
         without_debug_runs({"try": tables["try"]}, facts, "fan")
+
+
+def test_a_copied_ensemble_takes_part_like_any_other_table(tmp_path, clips):
+    tables = {name: run_table(clips, name, seed) for seed, name in enumerate(("a", "b"))}
+    together, _ = combine(tables, [], held_out=False)
+    write_scores(tables["a"], tmp_path)
+    write_scores(together.assign(run_name="copied"), tmp_path)
+    found = read_scores(tmp_path, "fan")
+    facts = run_facts(tmp_path, [run_id for table in found.values() for run_id in run_ids(table)])
+    kept, notes = without_debug_runs(found, facts, "fan")
+    assert set(kept) == {"a", "copied"} and notes == []
+    evaluation = evaluate(
+        kept, facts, false_alarm_rate=0.1, quantile=0.9, held_out=False, resamples=100, seed=0, notes=["known"]
+    )
+    assert set(evaluation.of("fan")) == {"a", "copied"} and evaluation.notes[0] == "known"
+    assert set(evaluation.limits_of("fan", "copied")["section"]) == set(clips["section"])
+    assert set(evaluation.cells_of("fan")["run_name"]) == {"a", "copied"}
+
+
+def test_an_ensemble_with_a_debug_run_in_it_is_left_out(clips):
+    tables = {"a": run_table(clips, "a"), "both": run_table(clips, "both").assign(run_id="id-a+id-try")}
+    kept, _ = without_debug_runs(tables, {"id-a": RunFacts(), "id-try": RunFacts(debug=True)}, "fan")
+    assert set(kept) == {"a"}
+
+
+def test_the_ranking_says_whether_the_ensemble_is_the_best():
+    def means(**scores: float) -> pd.DataFrame:
+        rows = {"part": "dev", "mean": "harmonic mean", "run_name": list(scores), "official_score": scores.values()}
+        return pd.DataFrame(rows)
+
+    assert ranking(means(ae=0.8, ensemble=0.7)) == ["dev sections: ae is best with 80.0 %; the ensemble reaches 70.0 %"]
+    assert ranking(means(ae=0.8, ensemble=0.9)) == [
+        "dev sections: ensemble is best with 90.0 %, ahead of the best single run, ae (80.0 %)"
+    ]
+    assert ranking(means(ae=0.8, aux=0.9)) == ["dev sections: aux is best with 90.0 %"]
+    assert ranking(means(ae=float("nan"))) == []
 
 
 def test_without_a_store_nothing_is_known_of_runs_and_none_is_made(tmp_path, monkeypatch):
@@ -172,6 +209,8 @@ def test_an_ensemble_is_a_list_or_one_for_each_domain(ensemble):
     "wrong",
     [
         {"percentile": 1.0},
+        {"false_alarm_rate": 0.0},
+        {"false_alarm_rate": 10},
         {"percentile": 90},
         {"held_out": "yes"},
         {"ensemble": {"source": ["aux"]}},
