@@ -108,7 +108,7 @@ def test_runs_of_different_clips_make_no_ensemble():
     a = run()
     with pytest.raises(InputError, match="section_01_target_1_0024"):
         ensemble([a, run("made").iloc[:-1]])
-    with pytest.raises(InputError, match="stand once in each run"):
+    with pytest.raises(InputError, match="exactly once in each run"):
         ensemble([pd.concat([a, a.tail(1)]), pd.concat([a, a.tail(1)])])
     with pytest.raises(InputError, match="no runs"):
         ensemble([])

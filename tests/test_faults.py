@@ -560,9 +560,24 @@ def test_a_served_model_says_of_waveforms_what_asd_score_says_of_their_files(ser
         ({"waveform": [0.1, None] * 9000, "section": 0}, "waveform: allowed is one channel of finite samples"),
         ({"waveform": [0.1] * 1000, "section": 0}, "the waveform has 1000 samples; one frame takes 1024"),
         ({"waveform": [], "section": 0}, "the waveform has 0 samples"),
+        ({"waveform": [0.1] * 9000, "section": 0.7}, "section: 0.7; allowed: a whole number"),
+        ({"waveform": [1e30] * 9000, "section": 0}, "samples reach 1e.30; allowed: ±1"),
         ({"waveform": [0.1] * 9000, "section": 5}, r"section 5 is unknown to this detector; allowed: \[0, 1\]"),
     ],
-    ids=["path", "list of paths", "dictionary", "column", "section", "stereo", "NaN", "short", "empty", "unknown"],
+    ids=[
+        "path",
+        "list of paths",
+        "dictionary",
+        "column",
+        "section",
+        "stereo",
+        "NaN",
+        "short",
+        "empty",
+        "fraction",
+        "loud",
+        "unknown",
+    ],
 )
 def test_a_served_model_takes_waveforms_only_and_says_what_is_wrong(service, good, row, said):
     status, answer = asked(service, json.loads(json.dumps(row).replace("{wav}", str(good / TRAIN))))

@@ -1,15 +1,16 @@
 """Scores made comparable: across methods, to average them, and across domains, to judge both by one threshold.
 
-* ``z_scores`` and ``ensemble``: each run's scores in units of its own train scores, then the mean over runs, as the
-  CP-JKU submission to DCASE 2021 Task 2 has it. Source and target clips may come from different runs.
-* ``by_domain``: the same per domain. Target clips score higher, normal or not, because the model knows them less; how
-  much higher, the few target train clips tell.
-* ``by_neighbours``: the level is not that of a domain but of the nearest train clips in some embedding, so no domain
-  labels are needed. It is the idea of local density-based normalisation (Wilkinghoff et al., "Local density-based
-  anomaly score normalization for domain generalization", IEEE TASLP 33, 2025), which divides a clip's distance to its
-  nearest reference by that reference's own distance to its neighbours; here any score takes the place of the distance.
+* ``z_scores`` and ``ensemble``: each run's scores in units of its own train scores, then the mean over runs, as in the
+  CP-JKU submission to DCASE 2021 Task 2. Scores of source and target clips may come from different runs.
+* ``by_domain``: the same per domain. Target clips score higher, normal or not, because the model knows them less; the
+  few target train clips tell how much higher.
+* ``by_neighbours``: relative to the nearest train clips in some embedding instead of those of the domain, so that no
+  domain labels are needed. It is the idea of local density-based normalisation (Wilkinghoff et al., "Local
+  density-based anomaly score normalization for domain generalization", IEEE TASLP 33, 2025), which divides a clip's
+  distance to its nearest reference by that reference's own distance to its neighbours; here any score takes the place
+  of the distance.
 
-All are pure functions of score tables; train clips decide, test clips and labels have no say.
+All are pure functions of score tables. They depend on the scores of train clips only, never on test clips or labels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,7 +40,7 @@ def _deviation(clips: pd.DataFrame, scores: np.ndarray) -> float:
 
 
 def _scale_scores(clips: pd.DataFrame, held_out: bool) -> np.ndarray:
-    """The scores that give mean and scale: held-out ones, if they are two or more different ones, else all of train."""
+    """The scores that mean and deviation are taken of: the held-out ones if at least two of them differ, else all."""
     scores, _ = reference_scores(clips, held_out)
     return scores if np.ptp(scores) > 0 else reference_scores(clips, False)[0]
 
@@ -49,10 +50,15 @@ def z_scores(table: pd.DataFrame, held_out: bool = True) -> pd.DataFrame:
 
     Args:
         table: score table of one run, train clips included.
-        held_out: mean and population std of the held-out train clips, as far as there are any; else of all.
+        held_out: mean and population std of the held-out train clips where there are any; else of all train clips.
 
     Raises:
         InputError: names the section that has no train clips, or whose train scores are all equal.
+
+    >>> clips = {"machine_type": "fan", "section": 0, "split": ["train", "train", "test"], "held_out": False}
+    >>> table = pd.DataFrame(clips | {"score": [10.0, 30.0, 50.0]})
+    >>> z_scores(table)["score"].tolist()
+    [-1.0, 1.0, 3.0]
     """
     score = table["score"].to_numpy(dtype=float, copy=True)
     for rows in table.groupby(SECTION).indices.values():
@@ -70,17 +76,27 @@ def ensemble(
     """Mean of the z-scores of several runs.
 
     Args:
-        runs: score tables, one a run, all of the same clips; or one such list for each domain, ``{"source": […],
+        runs: score tables, one per run, all of the same clips; or one such list per domain, ``{"source": […],
             "target": […]}``, for instance the pre-trained classifier for source and the fine-tuned one for target.
         held_out: see ``z_scores``.
         run_name: name of the result.
 
     Returns:
-        A score table like any other, ``method`` "ensemble"; ``run_id`` names all runs in it; a train clip counts as
-        held out if no run was trained on it.
+        A score table like any other, ``method`` "ensemble"; ``run_id`` joins those of all its runs by ``+``; a train
+        clip counts as held out if no run was trained on it.
 
     Raises:
         InputError: no runs, runs of different clips, a clip of a domain without runs; see also ``z_scores``.
+
+    >>> clips = {"machine_type": "fan", "section": 0, "domain": "source", "split": ["train", "train", "test"]}
+    >>> clips |= {"clip": ["a.wav", "b.wav", "c.wav"], "held_out": False}
+    >>> one = pd.DataFrame(clips | {"score": [0.0, 2.0, 4.0], "run_name": "aux", "run_id": "1"})
+    >>> other = pd.DataFrame(clips | {"score": [-500.0, 500.0, 500.0], "run_name": "maf", "run_id": "2"})
+    >>> ensemble([one, other])[["clip", "score", "run_id"]]
+        clip  score run_id
+    0  a.wav   -1.0    1+2
+    1  b.wav    1.0    1+2
+    2  c.wav    2.0    1+2
     """
     if isinstance(runs, Mapping):
         parts = []
@@ -106,8 +122,8 @@ def _mean_z_scores(tables: Sequence[pd.DataFrame], held_out: bool) -> pd.DataFra
         if len(missing) or table.index.has_duplicates:
             clip = missing[0] if len(missing) else table.index[table.index.duplicated()][0]
             raise InputError(
-                f"ensemble: {clip[1]} ({clip[0]}) does not stand once in each run; {len(missing)} clips are in some of "
-                f"the runs {[str(other['run_name'].iloc[0]) for other in scaled]} alone"
+                f"ensemble: {clip[1]} ({clip[0]}) is not listed exactly once in each run; {len(missing)} clips are missing"
+                f" from some of the runs {[str(other['run_name'].iloc[0]) for other in scaled]}"
             )
     aligned = [table.loc[first.index] for table in scaled]
     return first.assign(
@@ -126,7 +142,7 @@ def by_domain(table: pd.DataFrame, held_out: bool = True) -> pd.DataFrame:
 
     Args:
         table: score table of one run, train clips included.
-        held_out: see ``z_scores``; target clips are never held out, all of them are taken.
+        held_out: see ``z_scores``; target clips are never held out, so all of them are used.
 
     Raises:
         InputError: see ``z_scores``.
@@ -146,25 +162,30 @@ def by_domain(table: pd.DataFrame, held_out: bool = True) -> pd.DataFrame:
 
 
 def by_neighbours(table: pd.DataFrame, embedding: ArrayLike, k: int = 3, *, divide: bool = False) -> pd.DataFrame:
-    """Replace each score by its distance from the mean score of the ``k`` nearest train clips of its section.
+    """Replace each score by its difference from the mean score of the ``k`` nearest train clips of its section.
 
-    A train clip is not its own neighbour. Three neighbours by default, as there are three target train clips.
+    A train clip is not its own neighbour. There are three neighbours by default, as there are three target train clips.
 
     Args:
         table: score table of one run, train clips included, N rows.
-        embedding: (N, E), a point for each row of the table; nearest in the Euclidean distance (normalise the rows to
+        embedding: (N, E), one point per row of the table; nearest by Euclidean distance (normalise the points to
             length 1 for the order of the cosine distance).
         k: number of neighbours; fewer where a section has fewer.
         divide: ``score / level`` instead of ``score − level``: for scores that are positive distances, as in the paper.
-            Log odds and log densities are differences already.
+            Log odds and log densities are logarithms already, of which a difference is taken.
 
     Raises:
-        InputError: shapes that do not fit, non-finite embeddings, k < 1, a section with fewer than 2 train clips, or a
-            level that is not positive where it divides.
+        InputError: shapes that do not fit, non-finite embeddings, k < 1, a section with fewer than 2 train clips, or,
+            with ``divide``, a level that is not positive.
+
+    >>> clips = {"machine_type": "fan", "section": 0, "split": ["train", "train", "test"]}
+    >>> table = pd.DataFrame(clips | {"score": [1.0, 2.0, 5.0]})
+    >>> by_neighbours(table, np.array([[0.0], [1.0], [9.0]]), k=1)["score"].tolist()
+    [-1.0, 1.0, 3.0]
     """
     embedding = np.asarray(embedding, dtype=float)
     if embedding.ndim != 2 or len(embedding) != len(table) or not np.isfinite(embedding).all():
-        raise InputError(f"embedding: shape {embedding.shape}; allowed: ({len(table)}, E), a finite row for each score")
+        raise InputError(f"embedding: shape {embedding.shape}; allowed: ({len(table)}, E), one finite row per score")
     if k < 1:
         raise InputError(f"k: {k} neighbours; allowed: 1 or more")
     scores, train = table["score"].to_numpy(dtype=float), (table["split"] == "train").to_numpy()

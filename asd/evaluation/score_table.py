@@ -1,4 +1,4 @@
-"""The score table, the only thing that evaluation sees: one row per clip, in one CSV file per machine type and run.
+"""The score table, which is all that evaluation sees: one row per clip, in one CSV file per machine type and run.
 
 ``<output_root>/scores/<machine_type>/<run_name>.csv`` has the columns ``COLUMNS``. Whatever writes such a file, by hand
 or by another toolkit, takes part in evaluation, ensembles and the leaderboard.
@@ -18,21 +18,33 @@ NEEDED = ["machine_type", "section", "split", "clip", "score"]
 
 
 def table_path(output_root: Path | str, machine_type: str, run_name: str) -> Path:
-    """Where a run's score table lies."""
+    """Path of a run's score table.
+
+    >>> table_path("outputs", "fan", "aux").as_posix()
+    'outputs/scores/fan/aux.csv'
+    """
     return Path(output_root) / "scores" / machine_type / f"{run_name}.csv"
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a score table, whole or not at all; scores with all their digits."""
+    """Write a score table, whole or not at all; scores keep all their digits."""
     with replacing(path) as temporary:
         table.to_csv(temporary, index=False)
 
 
 def read_table(path: Path | str) -> pd.DataFrame:
-    """Read a score table back as it was.
+    """Read a score table back as it was written: texts as texts (a run may be named "07"), unknown labels as ``<NA>``.
 
     Raises:
-        InputError: no such file, columns are missing, or fields are empty.
+        InputError: no such file, missing columns, or empty fields.
+
+    >>> import tempfile
+    >>> row = dict.fromkeys(COLUMNS, "x") | {"section": 0, "label": None, "score": 0.1 + 0.2, "run_name": "07"}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_table(pd.DataFrame([row]), Path(folder) / "07.csv")
+    ...     table = read_table(Path(folder) / "07.csv")
+    >>> table["run_name"].item(), table["score"].item(), table["label"].item()
+    ('07', 0.30000000000000004, <NA>)
     """
     empty = {"section": "", "label": ["", "NA", "nan"], "score": ["", "nan"]}  # a run may be named "07" or "nan"
     kinds = dict.fromkeys(TEXTS, str) | {"label": "Int64"}
@@ -46,6 +58,6 @@ def read_table(path: Path | str) -> pd.DataFrame:
     empty = table[NEEDED].isna() | (table[NEEDED] == "")
     if empty.any(axis=None):
         line = int(empty.any(axis=1).argmax())
-        lacking = [column for column in NEEDED if empty[column].iloc[line]]
-        raise InputError(f"{path}, line {line + 2}: no {', '.join(lacking)}; is the file cut short?")
+        missing = [column for column in NEEDED if empty[column].iloc[line]]
+        raise InputError(f"{path}, line {line + 2}: no {', '.join(missing)}; is the file cut short?")
     return table
