@@ -122,7 +122,7 @@ def _mean_z_scores(tables: Sequence[pd.DataFrame], held_out: bool) -> pd.DataFra
         if len(missing) or table.index.has_duplicates:
             clip = missing[0] if len(missing) else table.index[table.index.duplicated()][0]
             raise InputError(
-                f"ensemble: {clip[1]} ({clip[0]}) is not listed exactly once in each run; {len(missing)} clips are missing"
+                f"ensemble: {clip[1]} ({clip[0]}) is not listed exactly once in each run; {len(missing)} are missing"
                 f" from some of the runs {[str(other['run_name'].iloc[0]) for other in scaled]}"
             )
     aligned = [table.loc[first.index] for table in scaled]
