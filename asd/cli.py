@@ -92,6 +92,7 @@ def score(
     """
     import csv
     import io
+    import warnings
 
     from asd.detection.detector import load_detector
     from asd.detection.scoring import control_fdr, decide_recordings
@@ -103,15 +104,18 @@ def score(
         if rate is not None:
             check_rate(name, rate)
     trained = load_detector(detector)
-    decisions = decide_recordings(trained, wavs, section, false_alarm_rate)
-    if fdr is not None:
-        decisions = control_fdr(list(decisions), fdr)
-    for path, (value, p_value, anomalous) in zip(wavs, decisions, strict=True):
-        line = io.StringIO()  # commas, quotes and line breaks in a name are quoted
-        csv.writer(line, lineterminator="").writerow(
-            [path, f"{value:.6g}", f"{p_value:.4g}", "anomalous" if anomalous else "normal"]
-        )
-        click.echo(line.getvalue())
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda message, *_: click.echo(str(message), err=True)
+        decisions = decide_recordings(trained, wavs, section, false_alarm_rate)
+        if fdr is not None:
+            decisions = control_fdr(list(decisions), fdr)
+        for path, (value, p_value, anomalous) in zip(wavs, decisions, strict=True):
+            line = io.StringIO()  # commas, quotes and line breaks in a name are quoted
+            csv.writer(line, lineterminator="").writerow(
+                [path, f"{value:.6g}", f"{p_value:.4g}", "anomalous" if anomalous else "normal"]
+            )
+            click.echo(line.getvalue())
     if fdr is None and (shortfall := trained.calibration.shortfall(section, false_alarm_rate)):
         click.echo(f"{detector}: {shortfall}", err=True)
     if fdr is not None and (smallest := smallest_rate(len(trained.calibration.scores(section)))) > fdr / len(wavs):

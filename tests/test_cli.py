@@ -118,6 +118,15 @@ def test_a_recording_whose_score_would_not_be_finite_is_named(detector, tmp_path
     failed(run("score", detector, tmp_path / "loud.wav", "--section", 3), "loud.wav", "samples reach 1e+30", "±1")
 
 
+def test_samples_that_are_no_longer_in_1_get_a_word(calibrated, tmp_path):
+    path = tmp_path / "scale.wav"
+    soundfile.write(path, 3000 * np.random.default_rng(0).normal(size=32000), 16000, subtype="FLOAT")
+    for option in ([], ["--fdr", 0.5]):
+        told = run("score", calibrated, path, "--section", 3, *option)
+        assert told.exit_code == 0 and told.stdout.startswith(f"{path},")
+        assert f"{path}: samples reach 1." in told.stderr and "far beyond ±1" in told.stderr
+
+
 def failed(told, *words: str) -> None:
     assert told.exit_code == 1 and isinstance(told.exception, SystemExit)
     assert told.output.startswith("Error: ")

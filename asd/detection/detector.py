@@ -3,6 +3,7 @@
 The file is self-contained and loads with ``weights_only``: opening it runs no code that it contains.
 """
 
+import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from asd.weights import load_weights
 
 FORMAT = "asd detector 1"
 KINDS = {"classifier": SectionClassifier, "density": DensityEstimator}
+LOUD = 30.0  # a sample beyond it is a mistake of scale, not a loud sound
 FRAMES_AT_ONCE = 8192  # frames that go through the network together when scoring
 
 
@@ -67,7 +69,8 @@ class Detector:
     def frames(self, waveform: np.ndarray) -> Tensor:
         """Samples, int16 or floats in ±1, (samples,) → frames (N, n_mels) in dB.
 
-        They have the resolution of the log-mel store, so that a recording scores as it did there.
+        They have the resolution of the log-mel store, so that a recording scores as it did there. Samples beyond ±30
+        cause a warning.
 
         Raises:
             InputError: samples far beyond ±1, too few for one frame, or silence where it would have to be scaled.
@@ -76,9 +79,11 @@ class Detector:
             raise InputError(f"the waveform has {len(waveform)} samples; one frame takes {self.features.n_fft}")
         samples = as_float(waveform)
         frames = log_mel(samples, self.features)
+        reached = float(samples.abs().max())
         if not frames.max() <= LOUDEST:  # nor NaN, which is what samples become that overflow on the way
-            reached = float(samples.abs().max())
             raise InputError(f"samples reach {reached:.3g}; allowed: ±1 (16-bit numbers are divided by 32768)")
+        if reached > LOUD:
+            warnings.warn(f"samples reach {reached:.3g}, far beyond ±1: were 16-bit numbers not divided?", stacklevel=2)
         frames = from_fixed(to_fixed(frames))
         if self.normalize_waveform:
             rms = samples.double().square().mean().sqrt()

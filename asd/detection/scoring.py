@@ -1,5 +1,6 @@
 """From a detector and clips to the score table, which is all that evaluation sees."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from asd.errors import InputError
 from asd.evaluation.conformal import discoveries
 from asd.evaluation.decisions import calibrate as calibrate  # the notebooks find it here, too
 from asd.evaluation.score_table import COLUMNS
+from asd.evaluation.tables import noted
 from asd.notebook.parameters import TrainingParameters
 from asd.training.data import TrainingData
 
@@ -81,9 +83,13 @@ def decide_recordings(
     """
     for path in wavs:
         try:
-            score = detector.score(detector.frames(read_recording(path, detector.features.sample_rate)), section)
+            waveform = read_recording(path, detector.features.sample_rate)
+            frames, notes = noted(detector.frames, waveform)
+            score = detector.score(frames, section)
         except InputError as error:
             raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+        for note in notes:
+            warnings.warn(f"{path}: {note}", stacklevel=2)
         yield detector.decide(score, section, false_alarm_rate)
 
 
