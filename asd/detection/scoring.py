@@ -15,7 +15,6 @@ from asd.data.store import Shard
 from asd.detection.detector import Decision, Detector
 from asd.errors import InputError
 from asd.evaluation.conformal import discoveries
-from asd.evaluation.decisions import calibrate as calibrate  # the notebooks find it here, too
 from asd.evaluation.score_table import COLUMNS
 from asd.evaluation.tables import noted
 from asd.notebook.parameters import TrainingParameters

@@ -106,8 +106,7 @@ def run_ids(table: pd.DataFrame) -> list[str]:
 
 
 def without_debug_runs(tables: Tables, facts: Mapping[str, RunFacts], machine_type: str) -> tuple[Tables, list[str]]:
-    """Leave out the scores of debug runs, which only tried out a set-up. A table of several runs is one if any of them
-    is.
+    """Leave out the scores of debug runs, which only tried out a set-up, and of ensembles that contain one.
 
     Raises:
         InputError: nothing is left of ``machine_type``.
@@ -132,7 +131,7 @@ def combine(
     """The ensemble (:func:`asd.evaluation.ensembles.ensemble`) of the named runs for every machine type that has them.
 
     Args:
-        tables: of all runs; an ensemble among them is not taken.
+        tables: of all runs; an ensemble among them is left out.
         members: run names, or run names for each domain; empty: all runs that have scored the same clips.
         held_out: whether z-scores are made from held-out train clips.
 
@@ -148,22 +147,22 @@ def combine(
         raise InputError(f"ensemble: there is no run {unknown[0]!r}; allowed: {', '.join(sorted(tables))}")
     parts, notes = [], []
     for machine_type in sorted({m for table in tables.values() for m in table["machine_type"].unique()}):
-        here = of_machine(tables, machine_type)
-        if missing := sorted(named - set(here)):
+        available = of_machine(tables, machine_type)
+        if missing := sorted(named - set(available)):
             notes.append(f"no ensemble for {machine_type}: no scores of {', '.join(missing)}")
             continue
-        chosen = members or _alike(here)
+        chosen = members or _alike(available)
         if not named and len(chosen) < 2:
             notes.append(
                 f"no ensemble for {machine_type}: it takes two runs of the same clips, and there is {len(chosen)}"
             )
             continue
-        if not named and len(chosen) < len(here):
-            notes.append(f"ensemble for {machine_type}: {sorted(set(here) - set(chosen))} left out, other clips")
+        if not named and len(chosen) < len(available):
+            notes.append(f"ensemble for {machine_type}: {sorted(set(available) - set(chosen))} left out, other clips")
         if isinstance(chosen, Mapping):
-            runs = {domain: [here[name] for name in names] for domain, names in chosen.items()}
+            runs = {domain: [available[name] for name in names] for domain, names in chosen.items()}
         else:
-            runs = [here[name] for name in chosen]
+            runs = [available[name] for name in chosen]
         parts.append(ensemble(runs, held_out, ENSEMBLE))
     return (pd.concat(parts, ignore_index=True) if parts else None), notes
 
