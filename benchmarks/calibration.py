@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from asd.errors import InputError
-from asd.evaluation.promises import CONFORMAL, realised, summary
+from asd.evaluation.promises import CONFORMAL, broken_promises, realised, summary
 from asd.evaluation.results import add_decisions
 from asd.evaluation.score_table import read_table
 from asd.evaluation.tables import Tables
@@ -71,6 +71,7 @@ def main() -> None:
         print(f"\n{shown.to_string(index=False, float_format='{:.3f}'.format, na_rep='')}")
     source = cells[(cells["domain"] == "source") & (cells["rule"] == CONFORMAL)]
     print(f"\nstated rate attainable in {source['attainable'].mean():.0%} of {len(source)} cells")
+    print("\n".join(["", *broken_promises(cells, args.false_alarm_rate)]))
 
 
 if __name__ == "__main__":

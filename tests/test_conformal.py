@@ -19,7 +19,16 @@ from asd.evaluation.conformal import (
     smallest_rate,
 )
 from asd.evaluation.decisions import calibrate, decide
-from asd.evaluation.promises import CONFORMAL, GAMMA, TARGET_CLIPS, realised, summary, target_p_values, trains_on_target
+from asd.evaluation.promises import (
+    CONFORMAL,
+    GAMMA,
+    TARGET_CLIPS,
+    broken_promises,
+    realised,
+    summary,
+    target_p_values,
+    trains_on_target,
+)
 from asd.evaluation.results import add_decisions
 
 FINITE = st.floats(-1e6, 1e6, allow_subnormal=False)
@@ -278,6 +287,14 @@ def test_false_alarms_are_counted_by_cell_and_rule():
     assert rates.loc[("source", CONFORMAL), "kept"] == 1 and rates.loc[("source", CONFORMAL), "recall"] > 0.95
     assert rates.loc[("target", CONFORMAL), "rate"] > 0.9  # nothing is promised there
     assert rates.loc[("target", TARGET_CLIPS), "rate"] < 0.2
+
+
+def test_a_rate_that_is_not_kept_is_told_with_the_machine_type():
+    kept, leaky = run("aux"), run("ae", "ae")
+    leaky["score"] -= 3.0 * leaky["held_out"]  # held-out clips like those trained on, test clips of other recordings
+    decided, limits, _ = add_decisions({"aux": kept, "ae": leaky}, 0.1, 0.9, held_out=False)
+    (sentence,) = broken_promises(realised(decided, limits, 0.1), 0.1)
+    assert sentence.startswith("ae, fan: ") and "of 300 normal source clips alarm, at a stated rate of 0.1" in sentence
 
 
 def test_the_few_target_clips_calibrate_within_reason():

@@ -22,6 +22,9 @@ What is left of this guarantee where its conditions do not hold:
   k = ⌊rate · (n + 1)⌋. That is the worst case, sections whose standardised scores do not overlap; for sections that are
   alike, the rate is k / (n + 1).
 * **The target domain.** Its clips are not exchangeable with held-out clips of the source domain. Nothing is promised.
+* **Clips of one recording.** A held-out clip that was cut from the same recording as clips trained on, or directly
+  after one, scores like these. It is not exchangeable with clips of other recordings, and the realised rate may be
+  anything. Hold out whole recordings; 06_evaluation names machine types whose rate is not kept.
 * **Scores of clips that the model was trained on** are lower than those of new clips. They are never used as
   calibration scores.
 

@@ -77,9 +77,10 @@ def realised(tables: Tables, limits: pd.DataFrame, false_alarm_rate: float) -> p
 
     Returns:
         One row per run, machine type, section, domain and rule: run_name, method, machine_type, section, domain, rule;
-        ``normal``, ``false_alarms``, ``anomalous``, ``found`` (counts of labelled test clips); ``attainable`` (whether
-        there are held-out clips enough for the stated rate); ``low``, ``high``: false alarms that split conformal
-        predicts, see :func:`asd.evaluation.conformal.false_alarm_interval`. Clips of unknown domain are left out.
+        ``normal``, ``false_alarms``, ``anomalous``, ``found`` (counts of labelled test clips); ``n_calibration``
+        (held-out clips); ``low``, ``high`` (false alarms that split conformal predicts, see
+        :func:`asd.evaluation.conformal.false_alarm_interval`); ``attainable`` (whether there are held-out clips enough
+        for the stated rate). Clips of unknown domain are left out.
     """
     rows = []
     for name, table in tables.items():
@@ -95,20 +96,15 @@ def realised(tables: Tables, limits: pd.DataFrame, false_alarm_rate: float) -> p
             n, normal = int(n_calibration[machine_type, section]), clips["label"] == 0
             low, high = false_alarm_interval(n, int(normal.sum()), false_alarm_rate)
             key = {"run_name": name, "method": table["method"].iloc[0], "machine_type": machine_type}
-            key |= {
-                "section": section,
-                "domain": domain,
-                "attainable": 1 / (n + 1) <= false_alarm_rate,
-                "low": low,
-                "high": high,
-            }
+            key |= {"section": section, "domain": domain, "n_calibration": n, "low": low, "high": high}
             for rule in columns:
                 alarms = clips[rule].dropna()
                 if len(alarms):
                     counts = [normal.sum(), alarms[normal].sum(), (~normal).sum(), alarms[~normal].sum()]
                     rows.append(key | {"rule": rule} | dict(zip(COUNTS, map(int, counts), strict=True)))
     first = ["run_name", "method", *SECTION, "domain", "rule"]
-    return pd.DataFrame(rows, columns=[*first, *COUNTS, "attainable", "low", "high"])
+    cells = pd.DataFrame(rows, columns=[*first, *COUNTS, "n_calibration", "low", "high"])
+    return cells.assign(attainable=1 / (cells["n_calibration"] + 1) <= false_alarm_rate)
 
 
 def summary(cells: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
@@ -134,3 +130,26 @@ def summary(cells: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     result["recall"] = result["found"] / result["anomalous"].where(result["anomalous"] > 0)
     result["cells"], result["kept"] = groups.size(), groups["kept"].mean()
     return result.reset_index()
+
+
+def broken_promises(cells: pd.DataFrame, false_alarm_rate: float) -> list[str]:
+    """Runs and machine types with more false alarms among source clips than split conformal explains; a sentence each.
+
+    More than it predicts in 999 of 1000 cases: then the normal test clips are not exchangeable with the held-out ones.
+    For instance, clips of one recording were divided into trained-on and held-out ones, and test clips are of others.
+
+    Args:
+        cells: rows of :func:`realised`.
+        false_alarm_rate: that was stated.
+    """
+    chosen = cells[(cells["rule"] == CONFORMAL) & (cells["domain"] == "source") & cells["attainable"]]
+    sentences = []
+    for (name, machine_type), rows in chosen.groupby(["run_name", "machine_type"], sort=False):
+        alarms, normal = int(rows["false_alarms"].sum()), int(rows["normal"].sum())
+        _, most = false_alarm_interval(int(rows["n_calibration"].min()), normal, false_alarm_rate, level=0.998)
+        if alarms > most:
+            sentences.append(
+                f"{name}, {machine_type}: {alarms} of {normal} normal source clips alarm, at a stated rate of"
+                f" {false_alarm_rate:g}: they are not like the held-out clips, and the rate is not kept"
+            )
+    return sentences
