@@ -22,7 +22,7 @@ from torch import nn
 from asd.demo.dataset import MACHINE_TYPES
 from asd.detection.detector import Detector
 from asd.detection.scoring import score_table
-from asd.evaluation.metrics import evaluate_scores
+from asd.evaluation.cells import evaluate_scores
 from asd.models.classifier import SectionClassifier
 from asd.notebook.cells import assignments
 from asd.notebook.inputs import find_clips

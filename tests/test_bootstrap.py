@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from test_metrics import one, score_table
 
 from asd.errors import InputError
-from asd.evaluation import bootstrap, intervals, metrics
+from asd.evaluation import bootstrap, cells, metrics
 
 
 def test_the_same_seed_gives_the_same_intervals_in_any_order_of_rows_and_another_seed_others():
@@ -70,7 +70,7 @@ def test_intervals_of_means_cover_what_test_sets_of_this_size_give_on_average():
     for seed in range(40):
         table = score_table(seed=seed, n=60, machine_types=["fan"], sections=[0, 1, 2])
         _, means = bootstrap.confidence_intervals(table[table.domain == "source"], resamples=100)
-        rows.append(one(means, machine_type=metrics.ALL_MACHINES, mean="arithmetic mean"))
+        rows.append(one(means, machine_type=cells.ALL_MACHINES, mean="arithmetic mean"))
     rows = pd.DataFrame(rows)
     for name in ("auc", "pauc"):
         covered = rows[f"{name}_low"].le(rows[name].mean()) & rows[f"{name}_high"].ge(rows[name].mean())
@@ -82,13 +82,13 @@ def test_a_better_method_is_found_better_and_the_pairing_makes_the_interval_narr
     noise = np.random.default_rng(4).normal(size=len(table))
     worse = table.assign(score=table.score + 0.7 * noise, run_name="noisy")
     comparison = bootstrap.compare(table, worse, resamples=300)
-    row = one(comparison, machine_type=metrics.ALL_MACHINES, part="dev", mean="harmonic mean", metric="official_score")
+    row = one(comparison, machine_type=cells.ALL_MACHINES, part="dev", mean="harmonic mean", metric="official_score")
     assert 0 < row.low < row.difference < row.high
     assert row.difference == pytest.approx(row.a - row.b)
     assert row.p_value < 0.05
     _, a = bootstrap.confidence_intervals(table, resamples=300)
     _, b = bootstrap.confidence_intervals(worse, resamples=300)
-    where = {"machine_type": metrics.ALL_MACHINES, "part": "dev", "mean": "harmonic mean"}
+    where = {"machine_type": cells.ALL_MACHINES, "part": "dev", "mean": "harmonic mean"}
     a, b = one(a, **where), one(b, **where)
     unpaired = np.hypot(a.official_score_high - a.official_score_low, b.official_score_high - b.official_score_low)
     assert row.high - row.low < unpaired

@@ -8,8 +8,8 @@ from sklearn.neighbors import NearestNeighbors
 from test_metrics import one
 
 from asd.errors import InputError
+from asd.evaluation.cells import ALL_MACHINES, evaluate_scores, summarise
 from asd.evaluation.ensembles import by_domain, by_neighbours, ensemble, z_scores
-from asd.evaluation.metrics import ALL_MACHINES, evaluate_scores, summarise
 
 
 def run(name: str = "aux", seed: int = 0, scale: float = 1.0, shift: float = 0.0, n_train: int = 30) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
 from asd.errors import InputError
-from asd.evaluation import metrics
+from asd.evaluation import cells, metrics
 
 
 def score_table(seed: int = 0, n: int = 20, machine_types=("fan", "valve"), sections=(0, 1, 3)) -> pd.DataFrame:
@@ -108,7 +108,7 @@ def test_arrays_that_make_no_sense_are_errors(label, score, said):
 
 def test_every_cell_has_its_row_and_the_mixed_cell_holds_both_domains():
     table = score_table()
-    results = metrics.evaluate_scores(table)
+    results = cells.evaluate_scores(table)
     assert len(results) == 2 * 3 * 3
     test = table[(table.machine_type == "fan") & (table.section == 3) & (table.split == "test")]
     target = test[test.domain == "target"]
@@ -123,26 +123,26 @@ def test_every_cell_has_its_row_and_the_mixed_cell_holds_both_domains():
 def test_order_of_the_rows_does_not_matter():
     table = score_table()
     shuffled = table.sample(frac=1, random_state=5)
-    pd.testing.assert_frame_equal(metrics.evaluate_scores(table), metrics.evaluate_scores(shuffled))
+    pd.testing.assert_frame_equal(cells.evaluate_scores(table), cells.evaluate_scores(shuffled))
 
 
 def test_a_table_read_back_from_csv_gives_the_same(tmp_path):
     table = score_table()
     table["label"] = table["label"].astype("Int64").mask(table.section == 1)
     table.to_csv(tmp_path / "scores.csv", index=False)
-    again = metrics.evaluate_scores(pd.read_csv(tmp_path / "scores.csv"))
-    pd.testing.assert_frame_equal(metrics.evaluate_scores(table), again)
+    again = cells.evaluate_scores(pd.read_csv(tmp_path / "scores.csv"))
+    pd.testing.assert_frame_equal(cells.evaluate_scores(table), again)
 
 
 def test_a_section_with_one_class_is_nan_and_named_and_left_out_of_the_means():
     table = score_table()
     lost = (table.machine_type == "fan") & (table.section == 1) & (table.domain == "target") & (table.label == 1)
     with pytest.warns(UserWarning, match="fan section 01 target: no anomalous test clips"):
-        results = metrics.evaluate_scores(table[~lost])
+        results = cells.evaluate_scores(table[~lost])
     row = one(results, machine_type="fan", section=1, domain="target")
     assert np.isnan(row.auc)
     assert (row.n_normal, row.n_anomalous) == (20, 0)
-    mean = one(metrics.summarise(results), machine_type="fan", part="dev", mean="target harmonic mean")
+    mean = one(cells.summarise(results), machine_type="fan", part="dev", mean="target harmonic mean")
     assert (mean.n_cells, mean.n_undefined) == (1, 1)
     assert mean.auc == one(results, machine_type="fan", section=0, domain="target").auc
 
@@ -150,17 +150,17 @@ def test_a_section_with_one_class_is_nan_and_named_and_left_out_of_the_means():
 def test_sections_without_labels_are_nan_without_a_warning():
     table = score_table()
     table["label"] = table["label"].astype("Int64").mask(table.section == 3)
-    results = metrics.evaluate_scores(table)
+    results = cells.evaluate_scores(table)
     assert results[results.part == "eval"].auc.isna().all()
     assert results[results.part == "dev"].auc.notna().all()
 
 
 def test_the_official_score_is_the_harmonic_mean_of_all_auc_and_pauc_without_the_mixed_cells():
-    results = metrics.evaluate_scores(score_table())
-    summary = metrics.summarise(results)
+    results = cells.evaluate_scores(score_table())
+    summary = cells.summarise(results)
     dev = results[(results.part == "dev") & (results.domain != "mixed")]
     expected = stats.hmean(np.concatenate([dev.auc, dev.pauc]))
-    overall = one(summary, machine_type=metrics.ALL_MACHINES, part="dev", mean="harmonic mean")
+    overall = one(summary, machine_type=cells.ALL_MACHINES, part="dev", mean="harmonic mean")
     assert overall.official_score == pytest.approx(expected, rel=1e-12)
     assert overall.n_cells == len(dev) == 8
     assert metrics.official_score(dev.auc, dev.pauc) == pytest.approx(expected, rel=1e-12)
@@ -169,20 +169,20 @@ def test_the_official_score_is_the_harmonic_mean_of_all_auc_and_pauc_without_the
 
 
 def test_a_threshold_for_both_domains_is_harder_where_target_scores_are_higher():
-    summary = metrics.summarise(metrics.evaluate_scores(score_table(n=100)))
-    means = summary[(summary.machine_type == metrics.ALL_MACHINES) & (summary.part == "dev")].set_index("mean").auc
+    summary = cells.summarise(cells.evaluate_scores(score_table(n=100)))
+    means = summary[(summary.machine_type == cells.ALL_MACHINES) & (summary.part == "dev")].set_index("mean").auc
     assert means["mixed harmonic mean"] < min(means["source harmonic mean"], means["target harmonic mean"]) - 0.05
 
 
 def test_decisions_give_precision_recall_and_f1():
     table = score_table()
     table["decision"] = (table.score > 0.5).astype(int)
-    row = one(metrics.evaluate_scores(table), machine_type="fan", section=0, domain="source")
+    row = one(cells.evaluate_scores(table), machine_type="fan", section=0, domain="source")
     cell = table[
         (table.machine_type == "fan") & (table.section == 0) & (table.domain == "source") & (table.split == "test")
     ]
     assert row.f1 == pytest.approx(sklearn_metrics.f1_score(cell.label, cell.decision))
-    assert np.isnan(metrics.evaluate_scores(score_table()).f1).all()
+    assert np.isnan(cells.evaluate_scores(score_table()).f1).all()
 
 
 def test_dev_and_eval_follow_the_folder_and_else_the_section():
@@ -190,14 +190,14 @@ def test_dev_and_eval_follow_the_folder_and_else_the_section():
     table["clip"] = (
         table["clip"].str.replace("dev_data/fan", "home/fan").str.replace("eval_data/valve", "dev_data/valve")
     )
-    results = metrics.evaluate_scores(table)
+    results = cells.evaluate_scores(table)
     parts = results.drop_duplicates(["machine_type", "section"]).set_index(["machine_type", "section"]).part.to_dict()
     assert parts == {("fan", 0): "dev", ("fan", 5): "eval", ("valve", 0): "dev", ("valve", 5): "dev"}
 
 
 def test_clips_of_unknown_domain_count_in_the_mixed_cell_alone():
     table = score_table().assign(domain=np.nan)
-    assert set(metrics.evaluate_scores(table).domain) == {"mixed"}
+    assert set(cells.evaluate_scores(table).domain) == {"mixed"}
 
 
 @pytest.mark.parametrize(
@@ -213,4 +213,4 @@ def test_clips_of_unknown_domain_count_in_the_mixed_cell_alone():
 )
 def test_a_table_that_makes_no_sense_is_an_error_that_names_the_clip_or_column(change, said):
     with pytest.raises(InputError, match=said):
-        metrics.evaluate_scores(change(score_table()))
+        cells.evaluate_scores(change(score_table()))

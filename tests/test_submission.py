@@ -13,7 +13,7 @@ from test_metrics import one, score_table
 from asd.challenge.official import evaluate_team, team_results
 from asd.challenge.submission import write_submission
 from asd.errors import InputError
-from asd.evaluation.metrics import ALL_MACHINES, evaluate_scores, summarise
+from asd.evaluation.cells import ALL_MACHINES, evaluate_scores, summarise
 
 LABEL = "Doe_Uni_task2_1"
 SUBMISSION = {

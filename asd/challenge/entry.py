@@ -18,7 +18,8 @@ from asd.data.clips import walk
 from asd.data.ground_truth import parse_file_name
 from asd.detection.detector import Detector, load_detector
 from asd.errors import InputError
-from asd.evaluation.metrics import MIXED, evaluate_scores, official_score, part_of
+from asd.evaluation.cells import MIXED, evaluate_scores, part_of
+from asd.evaluation.metrics import official_score
 from asd.evaluation.tables import noted, run_ids
 from asd.files import replacing
 

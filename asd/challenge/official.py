@@ -14,7 +14,8 @@ import pandas as pd
 
 from asd.data.ground_truth import FileKey, parse_file_name, read_clip_values, read_ground_truth
 from asd.errors import InputError
-from asd.evaluation.metrics import MEANS, METRICS, MIXED, evaluate_scores, official_score
+from asd.evaluation.cells import MEANS, METRICS, MIXED, evaluate_scores
+from asd.evaluation.metrics import official_score
 from asd.files import replacing
 
 HEADER = ["AUC", "pAUC", "precision", "recall", "F1 score"]

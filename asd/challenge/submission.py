@@ -19,7 +19,7 @@ import yaml
 
 from asd.data.ground_truth import FileKey
 from asd.errors import InputError
-from asd.evaluation.metrics import check_table, evaluate_scores, part_of, summarise
+from asd.evaluation.cells import check_table, evaluate_scores, part_of, summarise
 from asd.files import replacing
 
 SUBMISSION = ("label", "name", "abbreviation", "authors")

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from asd.errors import InputError
+from asd.evaluation.cells import CELL, MEANS, cells, check_table, evaluate_scores, mean_groups, summarise
 from asd.evaluation.intervals import (
     Means,
     cell_bounds,
@@ -27,23 +28,13 @@ from asd.evaluation.intervals import (
     mean_values,
     p_values,
 )
-from asd.evaluation.metrics import (
-    CELL,
-    MEANS,
-    cells,
-    check_table,
-    evaluate_scores,
-    harmonic_mean,
-    mean_groups,
-    summarise,
-    weighted_areas,
-)
+from asd.evaluation.metrics import harmonic_mean, weighted_areas
 
 METRICS = ["auc", "pauc", "official_score"]
 
 
 class Replicates(NamedTuple):
-    """AUC and pAUC of every cell on every draw: ``cells`` has C rows (see ``metrics.CELL``), the arrays are (C, R).
+    """AUC and pAUC of every cell on every draw: ``cells`` has C rows (see ``cells.CELL``), the arrays are (C, R).
 
     Rows of cells that lack a class are NaN.
     """
@@ -57,7 +48,7 @@ class Measured(NamedTuple):
     """Metrics of one run.
 
     Attributes:
-        results, summary: of ``metrics.evaluate_scores`` (C cells) and ``metrics.summarise`` (M means).
+        results, summary: of ``cells.evaluate_scores`` (C cells) and ``cells.summarise`` (M means).
         areas: (C, 2), AUC and pAUC of the cells; NaN where undefined.
         drawn: (C, 2, R), the same on every draw.
         means: which cells each mean is made of.
@@ -138,11 +129,11 @@ def confidence_intervals(
     """Metrics of a score table (one run) with their 95% confidence intervals.
 
     Returns:
-        The tables of ``metrics.evaluate_scores`` (cells) and ``metrics.summarise`` (means), each with the columns
+        The tables of ``cells.evaluate_scores`` (cells) and ``cells.summarise`` (means), each with the columns
         ``auc_low``, ``auc_high``, ``pauc_low``, ``pauc_high``; the means also ``official_score_low`` and ``_high``.
 
     Raises:
-        InputError: see ``metrics.check_table``.
+        InputError: see ``cells.check_table``.
 
     >>> table = pd.DataFrame({"machine_type": "fan", "section": 0, "domain": "source", "split": "test"}, index=range(8))
     >>> table = table.assign(label=[0, 0, 0, 0, 1, 1, 1, 1], clip=list("abcdefgh"), score=[1, 2, 3, 5, 4, 6, 7, 8])

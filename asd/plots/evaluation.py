@@ -9,7 +9,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from asd.evaluation.metrics import MAX_FPR, MIXED
+from asd.evaluation.cells import MIXED
+from asd.evaluation.metrics import MAX_FPR
 from asd.plots.common import DOMAIN_COLORS
 
 DOMAIN_STYLE = {"source": "-", "target": "--", MIXED: ":"}
@@ -69,7 +70,7 @@ def roc_curves(table: pd.DataFrame, results: pd.DataFrame) -> Figure:
 
     Args:
         table: the run's score table, one machine type.
-        results: its rows of ``asd.evaluation.metrics.evaluate_scores``.
+        results: its rows of ``asd.evaluation.cells.evaluate_scores``.
     """
     test = table[(table["split"] == "test") & table["label"].notna()]
     sections = sorted(set(table["section"]))

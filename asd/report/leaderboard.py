@@ -12,7 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from asd.evaluation.metrics import ALL_MACHINES, check_table, harmonic_mean
+from asd.evaluation.cells import ALL_MACHINES, check_table
+from asd.evaluation.metrics import harmonic_mean
 from asd.evaluation.tables import ENSEMBLE, RunFacts, Tables, run_ids
 
 CHALLENGE_CLIPS = {"dev": 8621, "eval": 8635}  # test clips of the seven machine types
