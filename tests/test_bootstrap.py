@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from test_metrics import one, score_table
 
 from asd.errors import InputError
-from asd.evaluation import bootstrap, cells, metrics
+from asd.evaluation import bootstrap, cells, intervals, metrics
 
 
 def test_the_same_seed_gives_the_same_intervals_in_any_order_of_rows_and_another_seed_others():
