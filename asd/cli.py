@@ -1,5 +1,6 @@
 """The command line: everything that is not a lesson. ``asd --help`` lists it."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def score(
     import warnings
 
     from asd.detection.detector import load_detector
-    from asd.detection.scoring import control_fdr, decide_recordings
+    from asd.detection.scoring import Decision, control_fdr, decide_recordings
     from asd.evaluation.conformal import check_rate, smallest_rate
 
     if false_alarm_rate is not None and fdr is not None:
@@ -107,7 +108,7 @@ def score(
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.showwarning = lambda message, *_: click.echo(str(message), err=True)
-        decisions = decide_recordings(trained, wavs, section, false_alarm_rate)
+        decisions: Iterable[Decision] = decide_recordings(trained, wavs, section, false_alarm_rate)
         if fdr is not None:
             decisions = control_fdr(list(decisions), fdr)
         for path, (value, p_value, anomalous) in zip(wavs, decisions, strict=True):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from asd.data.features import FeatureSettings, as_float, from_fixed, log_mel, to_fixed
 from asd.data.store import LOUDEST
@@ -57,7 +57,7 @@ class Detector:
     machine_type: str
     kind: str
     config: dict
-    model: nn.Module
+    model: SectionClassifier | DensityEstimator
     features: FeatureSettings
     normalize_waveform: bool
     sections: list[int]

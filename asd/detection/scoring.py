@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
 
 from asd.data.frames import Frames
 from asd.data.recordings import read_recording
@@ -17,6 +16,8 @@ from asd.errors import InputError
 from asd.evaluation.conformal import discoveries
 from asd.evaluation.score_table import COLUMNS
 from asd.evaluation.tables import noted
+from asd.models.classifier import SectionClassifier
+from asd.models.density import DensityEstimator
 from asd.notebook.parameters import TrainingParameters
 from asd.training.data import TrainingData
 
@@ -46,7 +47,12 @@ def score_clips(detector: Detector, shard: Shard, clips: pd.DataFrame) -> np.nda
 
 
 def build_detector(
-    p: TrainingParameters, data: TrainingData, method: str, kind: str, config: dict, model: nn.Module
+    p: TrainingParameters,
+    data: TrainingData,
+    method: str,
+    kind: str,
+    config: dict,
+    model: SectionClassifier | DensityEstimator,
 ) -> Detector:
     """The detector that a training has produced: the model, and how clips become its input."""
     return Detector(
@@ -119,6 +125,7 @@ def bin_scores(detector: Detector, shard: Shard, clip: str, section: int) -> np.
     A bin lies in as many windows as a window has frames (fewer at the ends); its score is the mean over these.
     """
     model, n = detector.model.eval(), detector.n_frames
+    assert isinstance(model, DensityEstimator)
     frames = whole_clip(detector, shard, clip)
     windows = frames.unfold(0, n, 1).transpose(1, 2)
     index = torch.full((len(windows),), detector.sections.index(section), device=frames.device)

@@ -9,6 +9,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.exceptions import INVALID_PARAMETER_VALUE, MlflowException
+from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from asd.detection.detector import load_detector
 from asd.errors import InputError
@@ -53,25 +54,25 @@ def section_of(section: Any) -> int:
     Traceback (most recent call last):
     asd.errors.InputError: section: 0.7; allowed: a whole number
     """
-    if isinstance(section, bool | np.bool_) or not isinstance(section, int | float | np.integer | np.floating):
+    if isinstance(section, bool) or not isinstance(section, int | float | np.integer | np.floating):
         raise InputError(f"section: {str(section)[:40]!r}; allowed: a whole number")
-    if not abs(section) < 2**31:  # NaN included
+    if not -(2**31) < section < 2**31:  # NaN included
         raise InputError("section: out of range; allowed: a whole number")
     if section != int(section):
         raise InputError(f"section: {section}; allowed: a whole number")
     return int(section)
 
 
-class ServedDetector(mlflow.pyfunc.PythonModel):
+class ServedDetector(PythonModel):
     """Scores rows of ``waveform`` (samples in ±1, one channel, the detector's sampling rate) and ``section``."""
 
-    def load_context(self, context: mlflow.pyfunc.PythonModelContext) -> None:
+    def load_context(self, context: PythonModelContext) -> None:
         """Read the detector that lies beside the model."""
         self.detector = load_detector(context.artifacts["detector"])
 
     def predict(
         self,
-        context: mlflow.pyfunc.PythonModelContext,
+        context: PythonModelContext,
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:

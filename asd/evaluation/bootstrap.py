@@ -178,7 +178,7 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, resamples: int = 1000, seed: int =
     values = [run.summary[METRICS].to_numpy(dtype=float) for run in measured]
     bounds = [_bounds(run)[2:] for run in measured]
     drawn = [mean_values(run.means, run.drawn) for run in measured]
-    correlation = correlations(*drawn, undefined=0)
+    correlation = correlations(drawn[0], drawn[1], undefined=0)
     low, high = difference_bounds(values[0], bounds[0], values[1], bounds[1], correlation)
     difference = values[0] - values[1]
     # two methods that rank all clips alike do not differ; but two perfect ones may, on clips that are harder

@@ -159,6 +159,7 @@ def combine(
             continue
         if not named and len(chosen) < len(available):
             notes.append(f"ensemble for {machine_type}: {sorted(set(available) - set(chosen))} left out, other clips")
+        runs: list[pd.DataFrame] | dict[str, list[pd.DataFrame]]
         if isinstance(chosen, Mapping):
             runs = {domain: [available[name] for name in names] for domain, names in chosen.items()}
         else:

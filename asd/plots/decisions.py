@@ -39,7 +39,8 @@ def _threshold_panel(ax: Axes, clips: pd.DataFrame, limit: pd.Series) -> None:
     fitted = train[train["held_out"].astype(bool)] if limit["held_out"] else train
     low, high = clips["score"].min(), clips["score"].max()
     grid = np.linspace(low - 0.05 * (high - low), high + 0.05 * (high - low), 400)
-    ax.hist(fitted["score"], np.linspace(grid[0], grid[-1], 26), density=True, color="0.8", label="train clips, fitted")
+    edges = np.linspace(grid[0], grid[-1], 26).tolist()
+    ax.hist(fitted["score"], edges, density=True, color="0.8", label="train clips, fitted")
     peak = ax.get_ylim()[1]
     density = np.full_like(grid, np.nan)  # drawn all the same: the legend is that of the first panel
     if limit["fit"] == "gamma":

@@ -1,6 +1,7 @@
 """The figures of evaluation: what the metrics leave out, in the look of :mod:`asd.plots.common`."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,7 +18,7 @@ DOMAIN_STYLE = {"source": "-", "target": "--", MIXED: ":"}
 DENSITY_COLOR = "#31708e"
 
 
-def panels(sections: Sequence[int], width: float, height: float, **options: object) -> tuple[Figure, list[Axes]]:
+def panels(sections: Sequence[int], width: float, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
     """One panel per section, three in a row; panels that are left over stay empty."""
     columns = min(3, max(1, len(sections)))
     rows = -(-len(sections) // columns)

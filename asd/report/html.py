@@ -6,7 +6,7 @@ be sent by mail and read in ten years. The template ``report.html.j2`` lies besi
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,9 @@ def embedded(figure: Figure) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def with_interval(value: float, low: float, high: float, factor: float, text: Any) -> str:
-    """``value (low–high)``, empty where the value is undefined."""
+def with_interval(bounded: Iterable[float], factor: float, text: Any) -> str:
+    """A value with its bounds as ``value (low–high)``, empty where the value is undefined."""
+    value, low, high = bounded
     return "" if np.isnan(value) else f"{text(factor * value)} ({text(factor * low)}–{text(factor * high)})"
 
 
@@ -75,7 +76,7 @@ def means_grid(means: pd.DataFrame) -> dict[str, Any]:
         row = {
             "part": part,
             "run": run_name,
-            "official score (95% interval)": with_interval(*harmonic[columns], 100, PERCENT),
+            "official score (95% interval)": with_interval(harmonic[columns], 100, PERCENT),
         }
         row |= {"AUC": 100 * harmonic["auc"], "pAUC": 100 * harmonic["pauc"]}
         for mean in ("source harmonic mean", "target harmonic mean", "mixed harmonic mean", "arithmetic mean"):
@@ -91,7 +92,7 @@ def cells_grid(cells: pd.DataFrame) -> dict[str, Any]:
     frame = cells[["part", "section", "domain"]].assign(section=cells["section"].map("{:02}".format))
     for metric, name in (("auc", "AUC"), ("pauc", "pAUC")):
         columns = [metric, f"{metric}_low", f"{metric}_high"]
-        frame[f"{name} (95% interval)"] = [with_interval(*row, 1, RATIO) or "–" for row in cells[columns].to_numpy()]
+        frame[f"{name} (95% interval)"] = [with_interval(row, 1, RATIO) or "–" for row in cells[columns].to_numpy()]
     frame[["precision", "recall", "F1", "normal", "anomalous"]] = cells[
         ["precision", "recall", "f1", "n_normal", "n_anomalous"]
     ]
