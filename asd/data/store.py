@@ -232,7 +232,7 @@ def clip_frames(path: Path, features: FeatureSettings) -> tuple[np.ndarray, dict
         return InputError(f"{path}: {len(samples)} samples; one frame takes {features.n_fft}")
     waveform = as_float(samples)
     frames = log_mel(waveform, features)
-    if (loudest := float(frames.max())) > LOUDEST:
+    if not (loudest := float(frames.max())) <= LOUDEST:  # nor NaN, where samples overflow
         return InputError(f"{path}: {loudest:.0f} dB in a mel band; allowed: samples in ±1, at most {LOUDEST} dB")
     exact = frames.double()
     row = {
