@@ -10,29 +10,21 @@ CSV files; what is there already is not done again.
 """
 
 import argparse
-import json
-from collections.abc import Iterator
-from copy import deepcopy
 from pathlib import Path
 
 import pandas as pd
 import torch
-from torch import nn
+from methods import classifier, fine_tuned, notebook_defaults
 
 from asd.demo.dataset import MACHINE_TYPES
 from asd.detection.detector import Detector
 from asd.detection.scoring import score_table
 from asd.evaluation.cells import evaluate_scores
-from asd.models.classifier import SectionClassifier
-from asd.notebook.cells import assignments
 from asd.notebook.inputs import find_clips
 from asd.notebook.parameters import AuxParameters, CcsaParameters
 from asd.paths import PROJECT
-from asd.training.adaptation import adaptation_clips, adaptation_terms, clips_of, gradient_norms, pair_distances
-from asd.training.batches import section_batches
+from asd.training.adaptation import pair_distances
 from asd.training.data import TrainingData, training_data
-from asd.training.loop import Epoch, Optimisation, fit
-from asd.training.losses import classification, uniform_cross_entropy
 
 VARIANTS = {  # name: what differs from the defaults of 04_ccsa
     "source clips in their place": {"target_clips": "source", "da_lambda": 0.0},
@@ -44,71 +36,16 @@ VARIANTS = {  # name: what differs from the defaults of 04_ccsa
 START = "03_aux"
 
 
-def notebook_defaults(name: str) -> dict:
-    cells = json.loads((PROJECT / "notebooks" / f"{name}.ipynb").read_text())["cells"]
-    (cell,) = [one for one in cells if "parameters" in one["metadata"].get("tags", [])]
-    return assignments("".join(cell["source"]))
-
-
-def train(p, model: nn.Module, data: TrainingData, objective, target=None) -> Iterator[Epoch]:
-    def batches(epoch: int):
-        return section_batches(
-            data.source, len(data.sections), data.n_frames, p.batch_size,
-            seed=p.seed, epoch=epoch, target=target, outliers=data.others,
-        )  # fmt: skip
-
-    steps = -(-len(data.source) // p.batch_size)
-    yield from fit(model, batches, objective, Optimisation(**p.schedule), steps=steps)
-
-
-def classifier(p: AuxParameters, data: TrainingData) -> Detector:
-    """Train as 03_aux does."""
-    names = ("n_mels", "normalize", "rho_f", "rho_t", "base_channels")
-    config = {"n_sections": len(data.sections)} | {name: getattr(p, name) for name in names}
-    torch.manual_seed(p.seed)
-    model = SectionClassifier(**config)
-    model.normalization.set(*data.source.frames.mean_std())
-
-    def objective(model, batch):
-        logits, n = model(batch.frames), len(batch.section)
-        outliers = uniform_cross_entropy(logits[n:]).mean()
-        return {"loss": classification(logits[:n], batch.section).mean() + p.proxy_outlier_lambda * outliers}
-
-    for _ in train(p, model, data, objective):
-        pass
-    return Detector(
-        "aux", p.machine_type, "classifier", config, model, data.shard.features, p.normalize_waveform,
-        data.sections, data.n_frames, data.hop, p.reduction,
-    )  # fmt: skip
-
-
-def fine_tuned(p: CcsaParameters, start: Detector, data: TrainingData) -> tuple[nn.Module, list[Epoch]]:
-    """Train as 04_ccsa does."""
-    target = adaptation_clips(data, p.target_clips, p.seed, start.normalize_waveform)
-
-    def objective(model, batch):
-        terms, embedding = adaptation_terms(model, batch, p.margin)
-        parts = {"classification": terms["source"], "outliers": p.proxy_outlier_lambda * terms["outliers"]}
-        if p.da_task == "ccsa":
-            parts["classification"] = 0.5 * terms["source"] + 0.5 * terms["target"]
-            parts["semantic"] = p.da_lambda * 0.5 * terms["semantic"]
-            parts["contrastive"] = p.da_lambda * 0.5 * terms["contrastive"]
-        return {"loss": sum(parts.values())} | terms | gradient_norms(parts, embedding)
-
-    model = deepcopy(start.model)
-    return model, list(train(p, model, data, objective, target))
-
-
 def measured(detector: Detector, data: TrainingData, key: dict) -> pd.DataFrame:
     """AUC of every cell, and the median distances that the detector's embeddings have."""
-    cells = evaluate_scores(score_table(detector, data.shard, data.clips, data.is_held_out, "ablation", "", 0))
+    cells = evaluate_scores(score_table(detector, data, "ablation", "", 0))
     test = data.clips[(data.clips["split"] == "test") & (data.clips["domain"] == "target") & (data.clips["label"] == 0)]
     distances = {}
-    for name, clips in (("seen", data.target), ("unseen", clips_of(data, test, detector.normalize_waveform))):
+    for name, clips in (("seen", data.target), ("unseen", data.labelled(test))):
         table = pair_distances(detector.model, data.source, clips, data.n_frames)
-        for pair, some in table.groupby("pair")["distance"]:
-            distances[f"{name} {pair}"] = some.median()
-            distances[f"{name} {pair} below 0.5"] = (some < 0.5).mean()
+        for pair, values in table.groupby("pair")["distance"]:
+            distances[f"{name} {pair}"] = values.median()
+            distances[f"{name} {pair} below 0.5"] = (values < 0.5).mean()
     return cells[["section", "domain", "part", "auc", "pauc"]].assign(**key, **distances)
 
 
@@ -133,12 +70,10 @@ def run(machine_type: str, seed: int, common: dict, cells: Path, courses: Path) 
     for name, difference in VARIANTS.items():
         if name not in done:
             q = CcsaParameters(**notebook_defaults("04_ccsa") | common | difference)
-            model, history = fine_tuned(q, start, data)
+            adapted, history = fine_tuned(q, start, data)
             course = pd.DataFrame([{"epoch": e.number} | e.means for e in history])
             append(course.reindex(columns=COURSE).assign(**key, variant=name), courses)
-            start.model, kept = model, start.model
-            append(measured(start, data, key | {"variant": name}), cells)
-            start.model = kept
+            append(measured(adapted, data, key | {"variant": name}), cells)
     print(machine_type, seed, flush=True)
 
 

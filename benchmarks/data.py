@@ -23,7 +23,7 @@ import librosa
 import numpy as np
 import soundfile
 import torch
-from ccsa_ablation import notebook_defaults
+from methods import auxiliary, notebook_defaults
 
 import asd.data.store
 from asd.data.clips import clips_table
@@ -35,7 +35,6 @@ from asd.notebook.parameters import AuxParameters
 from asd.training.batches import SectionBatch, section_batches
 from asd.training.data import TrainingData, training_data
 from asd.training.loop import Optimisation, fit
-from asd.training.losses import classification, uniform_cross_entropy
 
 MACHINE_TYPES = ("fan", "gearbox", "pump", "slider", "ToyCar", "ToyTrain", "valve")
 PARTS = {("dev", "train"): 21_080, ("dev", "test"): 8_621, ("eval", "train"): 21_168, ("eval", "test"): 8_635}
@@ -141,17 +140,12 @@ def several_gigabytes(root: Path, outputs: Path) -> None:
     gigabytes = sum(path.stat().st_size for path in (outputs / "features").rglob("frames.i16")) / 1e9
     model = SectionClassifier(n_sections=6, n_mels=128, normalize="batchnorm", rho_f=5, rho_t=5, base_channels=16)
 
-    def objective(model: torch.nn.Module, batch: SectionBatch) -> dict[str, torch.Tensor]:
-        logits = model(batch.frames)
-        n = len(batch.section)
-        return {"loss": classification(logits[:n], batch.section).mean() + uniform_cross_entropy(logits[n:]).mean()}
-
     def batches(epoch: int) -> Iterator[SectionBatch]:
-        some = section_batches(data.source, 6, N_FRAMES, 16, seed=0, epoch=epoch, outliers=data.others)
-        return islice(some, STEPS)
+        whole_epoch = section_batches(data.source, 6, N_FRAMES, 16, seed=0, epoch=epoch, outliers=data.others)
+        return islice(whole_epoch, STEPS)
 
     def train() -> None:
-        for _ in fit(model, batches, objective, Optimisation(1, 1e-3, 0.0, 1, 0, 0.0), steps=STEPS):
+        for _ in fit(model, batches, auxiliary(1.0), Optimisation(1, 1e-3, 0.0, 1, 0, 0.0), steps=STEPS):
             pass
 
     report(f"{STEPS} steps of the classifier with proxies from a store of {gigabytes:.1f} GB", train)

@@ -11,17 +11,13 @@ both; evaluation test clips carry no label, which stands in ``ground_truth/`` al
 
 Speed and load in a train clip's name are in per cent, of the product's nominal speed and of full load.
 
-It is neither hopeless nor solved. Mean AUC over the sections, source / target, with 100 + 100 test clips in each cell,
-as ``benchmarks/mini_difficulty.py`` printed it; in brackets, of 6 + 6 cells, how many lie outside 0.55–0.97::
+``faults.csv`` tells what is wrong with every anomalous clip, when (seconds) and where (Hz), with one row per region. It
+is for looking, and for measuring explanations; no method reads it::
 
-                classifier           autoencoder
-    fan         0.84 / 0.75          0.92 / 0.80
-    gearbox     0.87 / 0.78          0.88 / 0.80
-    pump        0.79 / 0.68          0.92 / 0.75
-    slider      0.85 / 0.71 (0 + 1)  0.91 / 0.77
-    ToyCar      0.81 / 0.67 (0 + 1)  0.91 / 0.76 (0 + 1)
-    ToyTrain    0.81 / 0.70 (0 + 1)  0.87 / 0.81
-    valve       0.87 / 0.84          0.87 / 0.71 (0 + 1)
+    path,fault,start,end,low,high
+    dev_data/fan/source_test/section_00_source_test_anomaly_0003.wav,rubbing,0.321,0.351,2100,4200
+
+How hard it is to find the faults, ``benchmarks/mini_difficulty.py`` measures.
 """
 
 import json
@@ -29,78 +25,19 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import soundfile
 from filelock import FileLock
 
-from asd.demo.machines import MACHINES, record
-from asd.demo.physics import SAMPLE_RATE, Setting
+from asd.demo.clips import MACHINE_TYPES, Clip, sound
+from asd.demo.physics import SAMPLE_RATE
 from asd.errors import InputError
 
-MACHINE_TYPES = tuple(MACHINES)
 SECTIONS = range(6)
 CONTENTS = "mini.json"  # in the data set's folder, written last: what it holds
-VERSION = 1  # of the sounds: raise it when a change of the code changes a clip
-
-# What shifts between the domains, per section: as in the challenge, each section has its own kind of shift
-SHIFTS = ("speed", "load", "background", "microphone", "speed", "background")
-SPEEDS = {"source": (0.94, 1.0, 1.06), "target": (1.12, 1.18)}  # relative to the product's nominal speed
-LOADS = {"source": (0.4, 0.5, 0.6), "target": (0.75, 0.85)}
-BACKGROUNDS = {"source": ("hall", -12.0), "target": ("workshop", -10.0)}
-MICROPHONES = {"source": "near", "target": "far"}
-
-
-@dataclass(frozen=True)
-class Clip:
-    """What one clip is; together with the seed it determines every sample of it."""
-
-    machine_type: str
-    section: int
-    domain: str  # "source" or "target"
-    split: str  # "train" or "test"
-    label: int  # 0 normal, 1 anomalous
-    index: int  # among the clips that are alike in all of the above
-
-    @property
-    def fault(self) -> str:
-        """What is wrong with the machine, "" if nothing: the machine type's faults take turns."""
-        faults = MACHINES[self.machine_type].faults
-        return faults[self.index % len(faults)] if self.label else ""
-
-    def generator(self, seed: int) -> np.random.Generator:
-        """The clip's own random numbers: the same whoever makes it, and whatever else is made."""
-        place = (MACHINE_TYPES.index(self.machine_type), self.section, self.domain == "target", self.split == "test")
-        return np.random.default_rng([seed, *map(int, place), self.label, self.index])
-
-    def setting(self, rng: np.random.Generator) -> Setting:
-        """Draw the clip's conditions: those of its domain in what shifts in its section, of the source in the rest."""
-        shift = SHIFTS[self.section]
-        domain = {what: self.domain if what == shift else "source" for what in SHIFTS}
-        background, level = BACKGROUNDS[domain["background"]]
-        return Setting(
-            speed=float(rng.choice(SPEEDS[domain["speed"]])),
-            load=float(rng.choice(LOADS[domain["load"]])),
-            background=background,
-            background_db=level,
-            microphone=MICROPHONES[domain["microphone"]],
-        )
-
-    def attribute(self, setting: Setting) -> str:
-        """The conditions as they stand in a train clip's name."""
-        text = f"speed_{100 * setting.speed:.0f}_load_{100 * setting.load:.0f}"
-        shift = SHIFTS[self.section]
-        return text + (f"_{shift}_{getattr(setting, shift)}" if shift in ("background", "microphone") else "")
-
-
-def sound(clip: Clip, duration: float, seed: int) -> tuple[np.ndarray, str]:
-    """The clip's samples, (16 000 · duration,) int16, and its attribute."""
-    rng = clip.generator(seed)
-    setting = clip.setting(rng)
-    samples = record(rng, clip.machine_type, clip.section, setting, round(duration * SAMPLE_RATE), clip.fault)
-    return np.round(samples * 32767).astype(np.int16), clip.attribute(setting)
+FAULTS = "faults.csv"  # in the data set's folder: what is wrong with each anomalous clip, when and where
+VERSION = 2  # of the sounds: raise it when a change of the code changes a clip
 
 
 def _named_clips(
@@ -140,23 +77,27 @@ def _write(directory: Path, options: dict, workers: int) -> None:
             table = f"ground_truth_{clip.machine_type}_section_{clip.section:02d}_{clip.domain}_test.csv"
             truth.setdefault(table, []).append(f"{path.name}.wav,{clip.label}\n")
 
-    def write(clip: Clip, name: str) -> None:
-        samples, attribute = sound(clip, options["duration"], options["seed"])
+    def write(clip: Clip, name: str) -> list[tuple]:
+        """Write the clip, and return its rows of the table of faults."""
+        samples, attribute, regions = sound(clip, options["duration"], options["seed"])
         name += f"_{attribute}.wav" if clip.split == "train" else ".wav"
         soundfile.write(directory / name, samples, SAMPLE_RATE, subtype="PCM_16")
+        return [(name, clip.fault, r.start, r.end, r.low, r.high) for r in regions]
 
     # Threads suffice, as numpy leaves Python's lock while it works on arrays of a clip's length; and unlike processes
     # they start from anywhere: a notebook, a test, a script without a main guard
     with ThreadPoolExecutor(workers) as pool:
         try:
-            for _ in pool.map(write, *zip(*clips, strict=True)):
-                pass
+            faults = [row for rows in pool.map(write, *zip(*clips, strict=True)) for row in rows]
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
     (directory / "ground_truth").mkdir()
     for table, rows in truth.items():
         (directory / "ground_truth" / table).write_text("".join(sorted(rows)))
+    lines = ["path,fault,start,end,low,high\n"]
+    lines += [f"{name},{fault},{a:.3f},{b:.3f},{low:.0f},{high:.0f}\n" for name, fault, a, b, low, high in faults]
+    (directory / FAULTS).write_text("".join(lines))
     (directory / CONTENTS).write_text(json.dumps(options, indent=1) + "\n")
 
 
@@ -170,6 +111,11 @@ def _complete(directory: Path, options: dict) -> bool:
                 f"{directory}: is there and is no embedded data set (no {CONTENTS}); name a new folder"
             ) from None
         return False
+    if found.get("version") != VERSION:
+        raise InputError(
+            f"{directory}: holds the embedded data set as version {found.get('version')} of it was, and this is version"
+            f" {VERSION} with other sounds; delete the folder (rm -r {directory}), and it is made anew"
+        )
     other = [
         f"{key} {found.get(key)!r} (asked for: {value!r})" for key, value in options.items() if found.get(key) != value
     ]

@@ -1,8 +1,8 @@
 """The seven machine types: how each sounds, its six products, and the faults that such machines really have.
 
-The *products* of a machine type, one a section, differ in build: blades, teeth, resonances, speed. ``severity`` 1 is a
-clear fault; what is left at 0 is a healthy machine. How severe faults are was tuned per product, so that a small
-classifier and an autoencoder find many, but not all, of them; ``benchmarks/mini_difficulty.py`` tells how many.
+The six *products* of a machine type, one per section, combine three **builds** with two **drives**. The build decides
+which partials are strong: the voice of the machine. The drive decides how fast things repeat. So whoever tells products
+apart must listen to both, and those are what most faults change.
 """
 
 from collections.abc import Callable
@@ -10,236 +10,167 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asd.demo.physics import SAMPLE_RATE, Recording, Setting
+from asd.demo.faults import another_rate, detuned, exchanged, mistimed, rough
+from asd.demo.physics import SAMPLE_RATE, Recording, band, rms
+from asd.demo.surroundings import Setting, heard
 
 
-def fan(r: Recording) -> np.ndarray:
-    """Blades that chop the air, and its flow noise."""
-    p, load = r.product, r.setting.load
-    angle = r.rotation(p["rpm"] / 60 * r.setting.speed)
-    b = p["blades"]
-    tones = r.orders(angle, {1: 0.05, b: 0.5, 2 * b: 0.3, 3 * b: 0.15, 4 * b: 0.08})
-    flow = r.noise(p["flow"] * r.setting.speed * (1.2 - 0.4 * load), 4 * p["flow"] * (1.3 - 0.6 * load))
-    flow *= r.about(0.6 + 0.3 * load) * r.setting.speed**2 * (1 + 0.25 * r.swing(b * angle))
-    sound = tones + flow
-    if s := r.has("imbalance"):  # the whole swells once a revolution
-        sound = sound * (1 + 0.8 * s * r.swing(angle)) + r.orders(angle, {1: s, 2: 0.7 * s, 3: 0.4 * s})
-    if s := r.has("rubbing"):
-        sound = sound + 0.5 * s * r.noise(2500, 5000) * r.once_a_turn(angle, 8)
-    if s := r.has("bearing"):
-        sound = sound + 0.8 * s * r.knocking(angle, 3300)
-    return sound
+@dataclass(frozen=True)
+class Product:
+    """What one product's sound is made of.
+
+    Attributes:
+        pitch: of the first partial, Hz.
+        voice: amplitude of each partial, (partials,).
+        rate: how often per second something repeats: a stroke, a beat.
+    """
+
+    pitch: float
+    voice: np.ndarray
+    rate: float
 
 
-def gearbox(r: Recording) -> np.ndarray:
-    """Teeth that mesh, with sidebands of the shaft's speed, and bearings and oil as noise; the load presses harder."""
-    p, load = r.product, r.setting.load
-    angle = r.rotation(p["rpm"] / 60 * r.setting.speed)
-    z, press = p["teeth"], 0.6 + 0.8 * load
-    worn = r.has("worn teeth")
-    mesh = {k * z: press * a for k, a in ((1, 0.5), (2, 0.3 + 0.5 * worn), (3, 0.15 + 0.3 * worn), (4, 0.07))}
-    side = {k * z + d: press * (0.08 + 0.35 * worn) / abs(d) for k in (1, 2, 3) for d in (-2, -1, 1, 2)}
-    sound = r.orders(angle, mesh | side | {1: 0.1, 2: 0.06}) + r.about(0.35) * r.noise(p["oil"], 4 * p["oil"])
-    if s := r.has("broken tooth"):
-        sound = sound + 1.5 * s * press * r.blows(r.passes(angle), p["ring"], 6.0)
-    if s := r.has("dry"):
-        sound = sound + 0.5 * s * r.noise(3000, 6500) * (1 + 0.5 * r.swing(angle))
-    if s := r.has("bearing"):
-        sound = sound + 0.9 * s * r.knocking(angle, 4200)
-    return sound
+def even(sound: np.ndarray) -> np.ndarray:
+    """The sound at RMS 1."""
+    return sound / rms(sound)
 
 
-def pump(r: Recording) -> np.ndarray:
-    """Vanes that push water through pipes: pulses, and turbulent flow that is duller against a high pressure."""
-    p, load = r.product, r.setting.load
-    angle = r.rotation(p["rpm"] / 60 * r.setting.speed)
-    v = p["vanes"]
-    pulses = r.orders(angle, {1: 0.15, v: 0.5, 2 * v: 0.35, 3 * v: 0.2, 5 * v: 0.1, 7 * v: 0.06})
-    clogged = 0.7 * r.has("clogging")
-    flow = r.noise(p["flow"] / (1 + clogged), p["flow"] * (5 - 3 * load) / (1 + 0.8 * clogged))
-    sound = pulses * (1 + 0.6 * clogged) + r.about(0.7) * r.setting.speed**2 * flow * (1 + r.slowly(0.1, 8))
-    if s := r.has("leak"):  # a jet's hiss
-        sound = sound + 0.3 * s * r.noise(3500, 7500)
-    if s := r.has("cavitation"):  # bubbles that collapse at random
-        at = r.n * r.rng.random(r.rng.poisson(150 * r.n / SAMPLE_RATE))
-        sound = sound + 1.1 * s * r.blows(at, 2600, 1.5)
-    if s := r.has("bearing"):
-        sound = sound + 0.9 * s * r.knocking(angle, 3800)
-    return sound
+def wavering(r: Recording, sound: np.ndarray) -> np.ndarray:
+    """The sound at RMS 1 as real machines make it: never quite steady, and in some clips less so than in others."""
+    return even(sound * np.maximum(0.1, 1 + r.slowly(r.rng.uniform(0.1, 0.6), 4.0)))
 
 
-def slider(r: Recording) -> np.ndarray:
-    """A carriage to and fro on a rail: rolling noise and the balls' tone follow its speed; it bumps where it turns."""
-    p, load = r.product, r.setting.load
-    stroke = r.rotation(p["strokes"] * r.setting.speed, 0.01)  # one turn is there and back
-    pace = np.minimum(1, 1.6 * np.abs(r.swing(stroke)))
-    rail = r.noise(p["rail"], 3 * p["rail"]) * r.about(0.7)
-    balls = r.orders(r.rotation(p["balls"] * r.setting.speed * pace), {1: 0.4, 2: 0.3, 3: 0.2, 4: 0.1})
-    sound = (rail * pace + balls * pace) * (0.7 + 0.6 * load)
-    turns = r.passes(stroke - 0.25, 2.0, 0.002)
-    sound = sound + r.blows(turns, p["bump"], 12.0, (0.6 + load) * (1 + 1.2 * r.has("loose screw")))
-    if s := r.has("loose screw"):  # rattles on after each turn
-        after = (turns[:, None] + SAMPLE_RATE * np.cumsum(r.rng.uniform(0.01, 0.03, (len(turns), 6)), 1)).ravel()
-        sound = sound + 1.6 * s * r.blows(after, 2.1 * p["bump"], 4.0)
-    if s := r.has("rail damage"):  # a dent that the carriage crosses each way
-        sound = sound + 4.0 * s * r.blows(r.passes(stroke - 0.1, 2.0), 3000, 8.0)
-    if s := r.has("no grease"):
-        sound = sound + 0.5 * s * r.noise(2500, 6000) * pace * (1 + r.slowly(0.4, 30))
-    if s := r.has("belt slip"):  # squeals where the carriage speeds up
-        squeal = r.orders(r.rotation(900 * (1 + 0.2 * pace), 0.02), {1: 0.6, 2: 0.4, 3: 0.3})
-        sound = sound + 1.8 * s * squeal * np.maximum(r.swing(2 * stroke - 0.75), 0) ** 2
-    return sound
+def pulsating(r: Recording, sound: np.ndarray, rate: float, depth: float) -> np.ndarray:
+    """The sound, louder and softer ``rate`` times a second."""
+    return sound * (1 + depth * r.swing(r.rotation(rate, 0.01)))
 
 
-def toy_car(r: Recording) -> np.ndarray:
-    """A small fast motor with its commutator and one gear, on rollers."""
-    p, load = r.product, r.setting.load
-    angle = r.rotation(p["rpm"] / 60 * r.setting.speed * (1.08 - 0.16 * load), 0.006)
-    z = p["teeth"]
-    bent = r.has("bent shaft")
-    motor = r.orders(angle, {1: 0.25 + 0.5 * bent, 2: 0.15, 6: 0.25, 12: 0.15, z: 0.5, 2 * z: 0.3, 3 * z: 0.12})
-    wheel = angle / p["ratio"] + r.rng.random()
-    rolling = r.noise(p["rolling"], 3 * p["rolling"]) * r.about(0.5 + 0.4 * load)
-    sound = motor * (1 + (0.1 + 0.8 * bent) * r.swing(wheel)) + rolling
-    if s := r.has("damaged gear"):
-        sound = sound + 2.0 * s * r.blows(r.passes(wheel), 2400, 4.0)
-    if s := r.has("tangled wheel"):
-        sound = sound + 0.5 * s * r.noise(1500, 4000) * r.once_a_turn(wheel, 4)
-    if s := r.has("worn brushes"):
-        sound = sound + 0.25 * s * r.noise(4500, 7500) * (1 + r.slowly(0.6, 40))
-    return sound
+def fan(r: Recording, p: Product, load: float) -> np.ndarray:
+    """Blades that chop the air, a hub that makes it beat, and flow noise."""
+    voice = exchanged(r, "bent blade", p.voice, p.pitch)
+    tones = wavering(r, detuned(r, "loose hub", r.rotation(p.pitch), voice, p.pitch))
+    beat = another_rate(r, "slipping belt", p.rate, p.pitch, 20 * p.pitch)
+    sound = pulsating(r, tones + 0.5 * r.noise(band(r.n, 300, 1500 + 1500 * load)), beat, 0.7)
+    knocks = r.passes(r.rotation(7.0 * p.rate, 0.02))
+    return sound + rough(r, "rubbing", knocks, 3000, 0.8)
 
 
-def toy_train(r: Recording) -> np.ndarray:
-    """A train round a small track: motor whine, rolling noise, and two axles that clack over each rail joint."""
-    p, load = r.product, r.setting.load
-    speed = r.setting.speed * (1.05 - 0.1 * load) * (1 + r.slowly(0.02, 2))
-    angle = r.rotation(p["rpm"] / 60 * speed, 0.004)
-    z = p["teeth"]
-    whine = r.orders(angle, {1: 0.2, 2: 0.1, z: 0.4, 2 * z: 0.25, 3 * z: 0.15, z - 1: 0.08, z + 1: 0.08})
-    rolling = r.noise(p["rolling"], 4 * p["rolling"]) * r.about(0.6 + 0.3 * load) * (1 + r.slowly(0.15, 5))
-    joint = r.rotation(p["joints"] * r.setting.speed, 0.01)
-    first = r.passes(joint, 1.0, 0.002)
-    clacks = np.concatenate([first, first + SAMPLE_RATE * p["wheelbase"] / p["joints"] / r.setting.speed])
-    sound = whine + rolling + r.blows(clacks, p["clack"], 10.0, 1.2 + 0.8 * load)
-    wheel = angle / p["ratio"] + r.rng.random()
-    if s := r.has("wheel flat"):
-        sound = sound + 3.2 * s * r.blows(r.passes(wheel), 1.6 * p["clack"], 5.0)
-    if s := r.has("broken joint"):
-        sound = sound + 4.0 * s * r.blows(first + SAMPLE_RATE * 0.03, 2800, 12.0)
-    if s := r.has("rubbing"):
-        sound = sound + 0.5 * s * r.noise(2500, 6000) * r.once_a_turn(wheel, 3)
-    if s := r.has("broken shaft"):
-        sound = sound * (1 + 0.5 * s * r.swing(wheel)) + r.orders(wheel, {4: 0.25 * s, 8: 0.15 * s})
-    return sound
+def gearbox(r: Recording, p: Product, load: float) -> np.ndarray:
+    """Teeth that mesh, harder under load; a shaft that is never quite straight makes them rough."""
+    voice = exchanged(r, "worn teeth", p.voice, p.pitch)
+    tones = wavering(r, detuned(r, "slipping clutch", r.rotation(p.pitch), voice, p.pitch))
+    shaft = another_rate(r, "bent shaft", p.rate, p.pitch, 20 * p.pitch)
+    sound = pulsating(r, tones, shaft, 0.8) + 0.3 * r.noise(band(r.n, 500, 2500))
+    turns = r.passes(r.rotation(0.5 * p.rate, 0.01))
+    return sound + rough(r, "broken tooth", turns, 4000, 1.2)
 
 
-def valve(r: Recording) -> np.ndarray:
-    """A solenoid valve that opens and shuts in a rhythm: a click each, and flow while it is open."""
-    p, load = r.product, r.setting.load
-    cycle = r.rotation(p["cycles"] * r.setting.speed, 0.01)
-    open_now = (cycle - np.floor(cycle) < p["open"]).astype(np.float32)
-    opening = np.flatnonzero(np.diff(open_now) > 0).astype(float)
-    shutting = np.flatnonzero(np.diff(open_now) < 0).astype(float)
-    stuck = r.has("stuck")
-    force = (0.8 + 0.6 * load) / (1 + stuck)
-    sound = r.blows(opening, p["click"], 8.0, 2.0 * force)
-    sound = sound + r.blows(shutting, 0.75 * p["click"], 10.0, 1.6 * force)
-    pitch = p["flow"] * r.setting.speed**2  # what drives the cycles faster drives the flow too
-    flow = r.noise(pitch, 3 * pitch) * r.about(0.35 + 0.3 * load)
-    sound = sound + flow * np.maximum(open_now, min(0.5 * r.has("leak"), 1)) + 0.12 * r.noise(150, 2500)
-    if stuck:  # the solenoid pulls in vain and buzzes at twice the mains frequency
-        sound = sound + 0.3 * stuck * r.orders(r.rotation(100.0, 0), {k: 1 / k**0.5 for k in range(1, 20)}) * open_now
-    if s := r.has("leak"):
-        sound = sound + 0.5 * s * r.noise(4500, 7500)
-    if s := r.has("contamination"):  # grains that grate as the piston moves
-        grate = np.concatenate([opening, shutting])[:, None] + SAMPLE_RATE * r.rng.uniform(0.005, 0.12, (1, 16))
-        sound = sound + 1.8 * s * r.blows(grate.ravel(), 2500, 3.0)
-    if s := r.has("bounce"):  # a weak spring: the piston strikes twice
-        again = np.concatenate([opening, shutting]) + 0.035 * SAMPLE_RATE
-        sound = sound + 3.0 * s * r.blows(again, 0.65 * p["click"], 7.0)
-    return 2.0 * sound
+def pump(r: Recording, p: Product, load: float) -> np.ndarray:
+    """Vanes that push water in strokes through pipes that sing."""
+    rate = another_rate(r, "clogging", p.rate, p.pitch, 20 * p.pitch)
+    voice = exchanged(r, "cracked vane", p.voice, p.pitch)
+    tones = wavering(r, r.partials(r.rotation(p.pitch), voice))
+    strokes = mistimed(r, "sticking valve", r.passes(r.rotation(rate, 0.01)), "late", p.pitch, 20 * p.pitch)
+    gate = np.zeros(r.n, np.float32)
+    length = round(0.6 * SAMPLE_RATE / p.rate)
+    for start in strokes.astype(int).tolist():
+        end = min(r.n, start + length)
+        if end > start:
+            gate[start:end] += np.hanning(length)[: end - start]
+    sound = (tones + 0.4 * r.noise(band(r.n, 200, 1200 + 800 * load))) * (0.25 + gate)
+    bubbles = r.n * r.rng.random(round(20 * r.n / SAMPLE_RATE))
+    return even(sound) + rough(r, "cavitation", bubbles, 3500, 0.8)
+
+
+def slider(r: Recording, p: Product, load: float) -> np.ndarray:
+    """A carriage to and fro on a rail, louder while it moves fast; it bumps where it turns."""
+    stroke = r.rotation(another_rate(r, "dragging belt", p.rate, p.pitch, 20 * p.pitch), 0.01)
+    pace = np.abs(r.swing(stroke)) + r.rng.uniform(0.0, 0.4)
+    voice = exchanged(r, "worn balls", p.voice, p.pitch)
+    tones = wavering(r, detuned(r, "loose rail", r.rotation(p.pitch), voice, p.pitch))
+    bumps = mistimed(r, "loose screw", r.passes(2 * stroke - 0.5), "doubled", p.pitch, 20 * p.pitch)
+    sound = even((tones + 0.4 * r.noise(band(r.n, 400, 2500))) * pace)
+    return sound + (1.0 + 0.4 * load) * even(r.blows(bumps, p.pitch * np.arange(1, 25), p.voice, 25.0))
+
+
+def toy_car(r: Recording, p: Product, load: float) -> np.ndarray:
+    """A small fast motor, one gear, and wheels that are not quite round."""
+    wheel = another_rate(r, "bent axle", p.rate, p.pitch, 20 * p.pitch)
+    voice = exchanged(r, "worn brushes", p.voice, p.pitch)
+    tones = wavering(r, detuned(r, "slipping gear", r.rotation(p.pitch, 0.005), voice, p.pitch))
+    sound = pulsating(r, tones, wheel, 0.8) + 0.4 * r.noise(band(r.n, 600, 2500 + 1500 * load))
+    turns = r.passes(r.rotation(p.rate, 0.01))
+    return sound + rough(r, "damaged tyre", turns, 2500, 1.2)
+
+
+def toy_train(r: Recording, p: Product, load: float) -> np.ndarray:
+    """A motor's whine, and two axles that clack over each joint of the track."""
+    voice = exchanged(r, "worn motor", p.voice, p.pitch)
+    whine = wavering(r, detuned(r, "slipping wheel", r.rotation(p.pitch, 0.005), voice, p.pitch))
+    joints = r.passes(r.rotation(p.rate, 0.01))
+    clacks = np.concatenate([joints, joints + 0.3 * SAMPLE_RATE / p.rate])  # the second axle follows
+    clacks = mistimed(r, "loose axle", clacks, "late", p.pitch, 20 * p.pitch)
+    clacks = mistimed(r, "broken joint", clacks, "doubled", p.pitch, 20 * p.pitch)
+    sound = whine + 0.5 * r.noise(band(r.n, 400, 2000 + 1000 * load))
+    return sound + even(r.blows(clacks, p.pitch * np.arange(1, 25), p.voice, 20.0))
+
+
+def valve(r: Recording, p: Product, load: float) -> np.ndarray:
+    """A solenoid valve that opens and shuts in a rhythm, with a click each, and whistles while it is open."""
+    cycle = r.rotation(2.5, 0.01)
+    opening = r.passes(cycle)
+    shutting = opening + SAMPLE_RATE / p.rate
+    opening = mistimed(r, "bounce", opening, "doubled", p.pitch, 20 * p.pitch)
+    shutting = mistimed(r, "sluggish spring", shutting, "late", p.pitch, 20 * p.pitch)
+    shutting = mistimed(r, "dirt in the seat", shutting, "missing", p.pitch, 20 * p.pitch)
+    voice = exchanged(r, "cracked body", p.voice, p.pitch)
+    modes = p.pitch * np.arange(1, len(voice) + 1)
+    sound = r.blows(opening, modes, voice, 25.0) + r.blows(shutting, modes, voice, 15.0, 0.8)
+    return even(sound) + 0.3 * r.noise(band(r.n, 400, 1500 + 1500 * load))
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine type: its sound, its faults, and its six products (one row of ``products`` a section)."""
+    """A machine type: its sound, its faults, and what its products are made of."""
 
-    sound: Callable[[Recording], np.ndarray]
+    sound: Callable[[Recording, Product, float], np.ndarray]
     faults: tuple[str, ...]
-    severities: tuple[float, ...]  # of the faults, per product; tuned with benchmarks/mini_difficulty.py
-    gain: float  # of the whole, so that levels are those of a recording
-    fields: tuple[str, ...]
-    products: tuple[tuple[float, ...], ...]
-    bodies: tuple[tuple[float, ...], ...]  # resonances of each product's body, Hz
+    pitch: float  # Hz
+    partials: int
+    rates: tuple[float, float]  # of the two drives, per second
 
+    def product(self, section: int) -> Product:
+        """The product of a section: one of three builds with one of two drives."""
+        build, drive = section % 3, section % 2
+        rng = np.random.default_rng([build, round(self.pitch)])
+        levels = 8.0 * rng.standard_normal(self.partials) - 3.0 * np.log2(np.arange(1, self.partials + 1))
+        return Product(self.pitch, 10 ** (levels / 20), self.rates[drive])
 
-BODIES = (
-    (320.0, 1100.0, 2700.0), (450.0, 1500.0, 3600.0), (240.0, 900.0, 4300.0),
-    (600.0, 1900.0, 3100.0), (380.0, 1300.0, 5200.0), (520.0, 2300.0, 4700.0),
-)  # fmt: skip
 
 MACHINES = {
-    "fan": Machine(
-        fan, ("imbalance", "rubbing", "bearing"), (0.45, 0.5, 0.5, 0.45, 0.5, 0.35), 0.05,
-        ("rpm", "blades", "flow"),
-        ((1380, 5, 260), (1740, 7, 340), (2160, 4, 420), (1530, 9, 300), (2520, 6, 520), (1920, 11, 230)),
-        BODIES,
-    ),
+    "fan": Machine(fan, ("bent blade", "loose hub", "slipping belt", "rubbing"), 98.0, 24, (4.0, 7.5)),
     "gearbox": Machine(
-        gearbox, ("worn teeth", "broken tooth", "dry", "bearing"), (0.8, 0.85, 0.65, 1.0, 0.85, 0.85), 0.05,
-        ("rpm", "teeth", "oil", "ring"),
-        ((900, 23, 500, 1900), (1200, 31, 700, 2400), (1500, 19, 400, 1600), (1080, 41, 900, 2900),
-         (1320, 27, 600, 2100), (780, 53, 1100, 3300)),
-        BODIES[1:] + BODIES[:1],
+        gearbox, ("worn teeth", "slipping clutch", "bent shaft", "broken tooth"), 170.0, 20, (9.0, 16.0)
     ),
-    "pump": Machine(
-        pump, ("clogging", "leak", "cavitation", "bearing"), (0.6, 0.75, 0.6, 0.9, 0.65, 0.9), 0.05,
-        ("rpm", "vanes", "flow"),
-        ((2880, 5, 300), (1440, 7, 450), (1740, 6, 220), (2340, 4, 600), (2640, 8, 380), (1980, 9, 520)),
-        BODIES[2:] + BODIES[:2],
-    ),
-    "slider": Machine(
-        slider, ("loose screw", "rail damage", "no grease", "belt slip"), (1.3, 1.6, 1.0, 2.0, 1.7, 2.1), 0.04,
-        ("strokes", "rail", "balls", "bump"),
-        ((0.9, 400, 320, 420), (1.3, 900, 520, 700), (1.7, 330, 210, 300), (1.1, 1250, 900, 1300),
-         (1.5, 600, 410, 540), (0.8, 1000, 680, 950)),
-        BODIES[3:] + BODIES[:3],
-    ),
-    "ToyCar": Machine(
-        toy_car, ("bent shaft", "damaged gear", "tangled wheel", "worn brushes"), (0.85, 0.9, 0.9, 1.0, 0.9, 1.2), 0.05,
-        ("rpm", "teeth", "ratio", "rolling"),
-        ((5400, 9, 6.0, 350), (6600, 11, 7.5, 500), (4800, 14, 5.0, 280), (7200, 8, 8.0, 650),
-         (6000, 12, 6.5, 420), (7800, 10, 9.0, 560)),
-        BODIES[4:] + BODIES[:4],
-    ),
+    "pump": Machine(pump, ("clogging", "cracked vane", "sticking valve", "cavitation"), 84.0, 24, (3.0, 5.0)),
+    "slider": Machine(slider, ("worn balls", "loose rail", "loose screw", "dragging belt"), 140.0, 24, (1.4, 2.4)),
+    "ToyCar": Machine(toy_car, ("bent axle", "worn brushes", "slipping gear", "damaged tyre"), 200.0, 18, (6.0, 11.0)),
     "ToyTrain": Machine(
-        toy_train, ("wheel flat", "broken joint", "rubbing", "broken shaft"), (1.0, 1.1, 0.8, 1.0, 0.9, 1.3), 0.042,
-        ("rpm", "teeth", "ratio", "rolling", "joints", "wheelbase", "clack"),
-        ((3600, 13, 9.0, 400, 2.2, 0.30, 700), (4500, 16, 11.0, 550, 2.8, 0.22, 950),
-         (3000, 19, 7.0, 300, 1.8, 0.38, 560), (5100, 11, 12.0, 700, 3.3, 0.25, 1200),
-         (3900, 15, 8.0, 480, 2.5, 0.42, 820), (4800, 21, 10.0, 620, 3.0, 0.33, 1050)),
-        BODIES[5:] + BODIES[:5],
+        toy_train, ("worn motor", "slipping wheel", "loose axle", "broken joint"), 120.0, 24, (1.9, 3.3)
     ),
-    "valve": Machine(
-        valve, ("stuck", "leak", "contamination", "bounce"), (0.9, 0.9, 0.9, 1.1, 0.9, 0.9), 0.028,
-        ("cycles", "open", "click", "flow"),
-        ((1.6, 0.35, 800, 600), (2.2, 0.50, 1400, 1100), (2.8, 0.40, 550, 350), (1.9, 0.60, 2300, 1900),
-         (2.5, 0.30, 1050, 800), (3.2, 0.45, 1800, 1400)),
-        BODIES,
-    ),
-}  # fmt: skip
+    "valve": Machine(valve, ("bounce", "sluggish spring", "dirt in the seat", "cracked body"), 230.0, 16, (7.0, 4.0)),
+}
 
 
 def record(
     rng: np.random.Generator, machine_type: str, section: int, setting: Setting, n: int, fault: str
-) -> np.ndarray:
-    """Record one clip of ``n`` samples at 16 kHz: (n,) within ±1.
-
-    ``fault`` is one of the machine type's, or "" for a healthy machine. How bad it is is random: many are hard to hear.
-    """
+) -> tuple[np.ndarray, Recording]:
+    """Record one clip of ``n`` samples at 16 kHz: (n,) within ±1."""
     machine = MACHINES[machine_type]
-    product = dict(zip(machine.fields, machine.products[section], strict=True))
-    severity = machine.severities[section] * 10 ** (rng.uniform(-10, 4) / 20)
-    recording = Recording(rng, n, product, setting, fault, severity)
-    return recording.heard(machine.sound(recording), machine.bodies[section], machine.gain)
+    product = machine.product(section)
+    speed, load = setting.speed, setting.load
+    numbers = np.arange(1, len(product.voice) + 1)
+    voice = product.voice * numbers ** (0.8 * (load - 0.5)) * 10 ** (rng.standard_normal(len(numbers)) * 1 / 20)
+    product = Product(product.pitch * speed, voice, product.rate * speed)
+    r = Recording(rng, n, fault, rng.uniform(0.4, 1.0) if fault else 0.0)
+    return heard(r, machine.sound(r, product, load), setting), r

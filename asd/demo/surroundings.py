@@ -1,0 +1,92 @@
+"""What a microphone hears beside the machine: the place, and the way that the sound takes.
+
+A machine hall is never twice the same. Every clip has a **background** of its own: noise whose spectrum has a dozen
+random hills and valleys and may swell, the hum of some other machine, something that falls to the floor. And every clip
+has a microphone **place** of its own: farther away it is duller, and a reflection from a wall, a little later than the
+direct sound, strengthens some frequencies and weakens others (a comb filter).
+
+All of this varies more from clip to clip than a fault changes the average spectrum, and in more ways than a few train
+clips can show. That is what makes the task hard.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from asd.demo.physics import SAMPLE_RATE, Recording, frequencies, rms
+
+HILLS = 16  # and valleys of a background's spectrum
+
+# Slope of the noise (dB per octave), the machine's level above it (dB, from … to), foreign bangs per second
+BACKGROUNDS = {"hall": (-4.0, -4.0, 8.0, 1.0), "workshop": (-2.0, -8.0, 2.0, 2.0)}
+# Slope (dB per octave, from … to), strength of the room's echo (from … to) and how long it takes to fade (s)
+MICROPHONES = {"near": (-1.0, 1.0, 0.0, 0.2, 0.02), "far": (-2.5, -0.5, 0.7, 1.2, 0.06)}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Under what conditions a clip was recorded."""
+
+    speed: float  # relative to the product's nominal speed
+    load: float  # 0 idle … 1 full
+    background: str  # a key of BACKGROUNDS
+    microphone: str  # a key of MICROPHONES
+
+
+def hilly_spectrum(rng: np.random.Generator, n: int, slope: float) -> np.ndarray:
+    """Magnitudes of a background: a slope (dB per octave) with hills and valleys of about 6 dB: (n // 2 + 1,)."""
+    octaves = np.log2(np.linspace(50, SAMPLE_RATE / 2, 512) / 1000)  # coarse: hills are wide
+    level = slope * octaves
+    for _ in range(HILLS):
+        centre, width = rng.uniform(-4, 3), rng.uniform(0.05, 0.4)
+        level += 6 * rng.standard_normal() * np.exp(-0.5 * ((octaves - centre) / width) ** 2)
+    return np.interp(frequencies(n), np.linspace(50, SAMPLE_RATE / 2, 512), 10 ** (level / 20)).astype(np.float32)
+
+
+def background(r: Recording, name: str) -> np.ndarray:
+    """Noise of the place, of RMS 1: (n,)."""
+    slope, _, _, bangs = BACKGROUNDS[name]
+    rng = r.rng
+    sound = r.noise(hilly_spectrum(rng, r.n, slope + rng.uniform(-1.5, 1.5)))
+    sound /= rms(sound)
+    second = r.noise(hilly_spectrum(rng, r.n, slope))
+    if rng.random() < 0.5:  # something swells …
+        course = np.abs(r.slowly(0.7, rng.uniform(1, 6)))
+    else:  # … or rattles
+        course = np.zeros(r.n, np.float32)
+        length = round(rng.uniform(0.03, 0.1) * SAMPLE_RATE)
+        for start in (rng.random(rng.integers(3, 30)) * max(1, r.n - length)).astype(int):
+            course[start : start + length] += 1.5 * np.hanning(length)[: r.n - start]
+    sound = sound + second / rms(second) * course
+    for _ in range(rng.integers(3)):  # other machines hum
+        levels = rng.uniform(-20, 0, 12)
+        hum = r.partials(r.rotation(rng.uniform(60, 400), 0.01), 10 ** (levels / 20))
+        sound = sound + hum * rng.uniform(0.2, 0.6) / rms(hum)
+    times = r.n * rng.random(rng.poisson(bangs * r.n / SAMPLE_RATE))
+    if len(times):
+        sound = sound + r.blows(times, rng.uniform(200, 5000, 6), rng.random(6), rng.uniform(5, 30), rng.uniform(1, 4))
+    return sound / rms(sound)
+
+
+def microphone(rng: np.random.Generator, n: int, name: str) -> np.ndarray:
+    """Complex response of a microphone at a place of its kind: (n // 2 + 1,)."""
+    low, high, weakest, strongest, decay = MICROPHONES[name]
+    tilt = 10 ** (rng.uniform(low, high) * np.clip(np.log2(frequencies(n) / 1000), -4, 3) / 20)
+    way = np.zeros(n, np.float32)
+    way[0] = 1
+    # one clear reflection, and the room's echo that dies away
+    way[round(rng.uniform(3e-4, 3e-3) * SAMPLE_RATE)] = rng.uniform(0.1, 0.5)
+    length = min(n - 1, round(4 * decay * SAMPLE_RATE))
+    echo = rng.standard_normal(length) * np.exp(-np.arange(length) / (decay * SAMPLE_RATE))
+    way[1 : length + 1] += rng.uniform(weakest, strongest) * echo / np.linalg.norm(echo)
+    return (tilt * np.fft.rfft(way)).astype(np.complex64)
+
+
+def heard(r: Recording, machine: np.ndarray, setting: Setting) -> np.ndarray:
+    """What the microphone hears of a machine's own sound (n,), background included: (n,) within ±1."""
+    _, low, high, _ = BACKGROUNDS[setting.background]
+    above = 10 ** (r.rng.uniform(low, high) / 20)
+    spectrum = np.fft.rfft(machine * (above / rms(machine)) + background(r, setting.background))
+    sound = np.fft.irfft(spectrum * microphone(r.rng, r.n, setting.microphone), r.n)
+    sound *= 10 ** (r.rng.uniform(-28, -20) / 20) / rms(sound)
+    return sound * min(1.0, 0.98 / float(np.abs(sound).max()))  # a recordist turns down what would clip
