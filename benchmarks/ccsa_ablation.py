@@ -1,23 +1,28 @@
 """What helps in the target domain: the fine-tuning of 04_ccsa taken apart, paired over seeds.
 
 For every machine type and seed a classifier is trained as 03_aux does it, and fine-tuned from there in several ways,
-all with the same batches of source clips and proxy outliers. Settings are the notebooks' defaults. Results go into two
-CSV files; what is there already is not done again.
+all with the same batches of source clips and proxy outliers. Settings are the notebooks' defaults. The data sets are
+those of ``benchmarks/mini_difficulty.py``, with 50 + 50 test clips per section and domain, and so are the classifiers
+where it has trained them. Results go into two CSV files; what they contain is not done again.
 
-    python benchmarks/ccsa_ablation.py                                               # all of the embedded data set
+    python benchmarks/ccsa_ablation.py                                               # the embedded machine types
     python benchmarks/ccsa_ablation.py --data-root ../shared/data/real bldc          # real recordings
     python benchmarks/ccsa_ablation.py --print                                       # the tables of what is there
 """
 
 import argparse
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import pandas as pd
 import torch
 from methods import classifier, fine_tuned, notebook_defaults
+from mini_difficulty import detector_path, features_of, make_data, remove_data
 
 from asd.demo.dataset import MACHINE_TYPES
-from asd.detection.detector import Detector
+from asd.detection.detector import Detector, load_detector
 from asd.detection.scoring import score_table
 from asd.evaluation.cells import evaluate_scores
 from asd.notebook.inputs import find_clips
@@ -34,6 +39,7 @@ VARIANTS = {  # name: what differs from the defaults of 04_ccsa
     "CCSA, margin 3": {"margin": 3.0},
 }
 START = "03_aux"
+BENCH = PROJECT / "outputs" / "bench"  # data sets and classifiers of mini_difficulty.py
 
 
 def measured(detector: Detector, data: TrainingData, key: dict) -> pd.DataFrame:
@@ -49,32 +55,53 @@ def measured(detector: Detector, data: TrainingData, key: dict) -> pd.DataFrame:
     return cells[["section", "domain", "part", "auc", "pauc"]].assign(**key, **distances)
 
 
-def append(rows: pd.DataFrame, path: Path) -> None:
-    rows.to_csv(path, mode="a", header=not path.is_file(), index=False)
+def start_classifier(p: AuxParameters, data: TrainingData, path: Path) -> Detector:
+    """The classifier that mini_difficulty.py has trained, or one that is trained now and kept in its place."""
+    if not path.is_file():
+        classifier(p, data).save(path)
+    return load_detector(path)
 
 
-def run(machine_type: str, seed: int, common: dict, cells: Path, courses: Path) -> None:
-    done = set()
-    if cells.is_file():
-        table = pd.read_csv(cells)
-        done = set(table.loc[(table["machine_type"] == machine_type) & (table["seed"] == seed), "variant"])
-    if done >= {START, *VARIANTS}:
-        return
-    common = common | {"machine_type": machine_type, "seed": seed}
+def measure(data_root: str, output_root: str, start: Path, machine_type: str, seed: int) -> list[pd.DataFrame]:
+    """Fine-tune in all ways from one classifier: AUC of all cells, and the terms of the loss in every epoch."""
+    torch.set_num_threads(1)
+    common = {"data_root": data_root, "output_root": output_root, "device": "cpu"}
+    common |= {"machine_type": machine_type, "seed": seed}
     p = AuxParameters(**notebook_defaults("03_aux") | common)
-    data = training_data(p, find_clips(p), torch.device("cpu"), other_machines=True)
-    start = classifier(p, data)
+    data = training_data(p, find_clips(p), torch.device("cpu"), other_machines=True, progress=lambda line: None)
+    begun = start_classifier(p, data, start)
     key = {"machine_type": machine_type, "seed": seed}
-    if START not in done:
-        append(measured(start, data, key | {"variant": START}), cells)
+    cells, courses = [measured(begun, data, key | {"variant": START})], []
     for name, difference in VARIANTS.items():
-        if name not in done:
-            q = CcsaParameters(**notebook_defaults("04_ccsa") | common | difference)
-            adapted, history = fine_tuned(q, start, data)
-            course = pd.DataFrame([{"epoch": e.number} | e.means for e in history])
-            append(course.reindex(columns=COURSE).assign(**key, variant=name), courses)
-            append(measured(adapted, data, key | {"variant": name}), cells)
-    print(machine_type, seed, flush=True)
+        q = CcsaParameters(**notebook_defaults("04_ccsa") | common | difference)
+        adapted, history = fine_tuned(q, begun, data)
+        course = pd.DataFrame([{"epoch": e.number} | e.means for e in history])
+        courses.append(course.reindex(columns=COURSE).assign(**key, variant=name))
+        cells.append(measured(adapted, data, key | {"variant": name}))
+    return [pd.concat(cells), pd.concat(courses)]
+
+
+def run(machine_types: list[str], seed: int, data_root: str, results: Path, workers: int) -> None:
+    """Measure what the CSV files lack of one seed, and append it."""
+    paths = [results / "cells.csv", results / "courses.csv"]
+    done = set(pd.read_csv(paths[0]).query("seed == @seed")["machine_type"]) if paths[0].is_file() else set()
+    missing = [machine_type for machine_type in machine_types if machine_type not in done]
+    if not missing:
+        return
+    embedded = None if data_root else make_data(BENCH, f"seed_{seed}", seed)
+    places = [data_root, str(results)] if embedded is None else [str(embedded), str(features_of(embedded))]
+    detectors = results if embedded is None else BENCH
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = {
+            pool.submit(measure, *places, detector_path(detectors, name, f"aux-{seed}"), name, seed): name
+            for name in missing
+        }
+        for future in as_completed(futures):
+            for rows, path in zip(future.result(), paths, strict=True):
+                rows.to_csv(path, mode="a", header=not path.is_file(), index=False)
+            print(seed, futures[future], flush=True)
+    if embedded is not None:
+        remove_data(embedded)
 
 
 COURSE = ["epoch", "loss", "source", "target", "semantic", "contrastive", "outliers"]
@@ -125,20 +152,17 @@ def main() -> None:
     parser.add_argument("machine_types", nargs="*", default=MACHINE_TYPES)
     parser.add_argument("--data-root", default="")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument(
         "--results", type=Path, default=PROJECT / "outputs" / "ccsa_ablation", help="folder of the CSVs"
     )
     parser.add_argument("--print", action="store_true", help="only print the tables of the results so far")
     args = parser.parse_args()
-    torch.set_num_threads(1)
     args.results.mkdir(parents=True, exist_ok=True)
-    cells, courses = args.results / "cells.csv", args.results / "courses.csv"
     if not args.print:
-        common = {"data_root": args.data_root, "output_root": "", "device": "cpu"}
-        for machine_type in args.machine_types:
-            for seed in range(args.seeds):
-                run(machine_type, seed, common, cells, courses)
-    tables(pd.read_csv(cells), pd.read_csv(courses))
+        for seed in range(args.seeds):
+            run(args.machine_types, seed, args.data_root, args.results, args.workers)
+    tables(pd.read_csv(args.results / "cells.csv"), pd.read_csv(args.results / "courses.csv"))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ one, except that they have 50 + 50 test clips per section and domain, as 16 + 16
     python benchmarks/mini_difficulty.py --print        # the tables of what there is
 
 Results are in ``outputs/bench/cells.csv``, one row per machine type, method, seed, section, domain and kind of fault,
-and in score tables (``outputs/bench/scores``), which ``benchmarks/calibration.py`` reads.
+in score tables (``outputs/bench/scores``), which ``benchmarks/calibration.py`` reads, and in the files of the detectors
+(``outputs/bench/detectors``), from which ``benchmarks/ccsa_ablation.py`` starts.
 A data set takes 0.8 GB while its seed is being worked on (with ``--ceiling`` 1.3 GB), and is deleted afterwards.
 """
 
@@ -79,7 +80,7 @@ def measure(root: Path, machine_type: str, task: str, seed: int) -> pd.DataFrame
     """AUC of a task's methods in every cell, and of each kind of fault in it: one row each."""
     torch.set_num_threads(1)
     clips = clips_table(root)
-    common = {"data_root": str(root), "output_root": str(root.parent / f"{root.name}_features"), "device": "cpu"}
+    common = {"data_root": str(root), "output_root": str(features_of(root)), "device": "cpu"}
     common |= {"machine_type": machine_type, "seed": seed}
     data, trained = detectors(task, common, clips)
     scores = {}
@@ -87,6 +88,7 @@ def measure(root: Path, machine_type: str, task: str, seed: int) -> pd.DataFrame
         run_name = f"{name.lower().replace(',', '').replace(' ', '-')}-{seed}"
         table = score_table(detector, data, run_name, run_name, seed)
         write_table(table, table_path(root.parent, machine_type, run_name))
+        detector.save(detector_path(root.parent, machine_type, run_name))
         scores[name] = table["score"].to_numpy()
     if task == "untrained":
         for name in UNTRAINED:
@@ -104,6 +106,31 @@ def measure(root: Path, machine_type: str, task: str, seed: int) -> pd.DataFrame
     return pd.DataFrame(rows, columns=[*KEY, "auc"])
 
 
+def detector_path(folder: Path, machine_type: str, run_name: str) -> Path:
+    """Where a detector is kept."""
+    return folder / "detectors" / machine_type / f"{run_name}.pt"
+
+
+def make_data(folder: Path, name: str, seed: int, train_source: int = TRAIN) -> Path:
+    """A data set with more test clips than the embedded one, and its log-mels: its folder."""
+    root = make(folder / name, test=TEST, seed=seed, train_source=train_source)
+    clips, features = clips_table(root), features_of(root) / "features"
+    for machine_type in MACHINE_TYPES:  # before the workers would all do it
+        open_shard(clips, root, machine_type, FeatureSettings(), features, lambda line: None)
+    return root
+
+
+def features_of(root: Path) -> Path:
+    """The output root of the trainings on a data set."""
+    return root.parent / f"{root.name}_features"
+
+
+def remove_data(root: Path) -> None:
+    """Delete a data set and its log-mels."""
+    shutil.rmtree(root)
+    shutil.rmtree(features_of(root))
+
+
 def run(machine_types: list[str], seed: int, ceiling: bool, folder: Path, workers: int) -> None:
     """Measure what ``cells.csv`` lacks of one seed, and append it."""
     cells = folder / "cells.csv"
@@ -119,18 +146,13 @@ def run(machine_types: list[str], seed: int, ceiling: bool, folder: Path, worker
     ]
     if not missing:
         return
-    name, train = (f"ceiling_{seed}", MANY) if ceiling else (f"seed_{seed}", TRAIN)
-    root = make(folder / name, test=TEST, seed=seed, train_source=train)
-    clips, features = clips_table(root), root.parent / f"{root.name}_features"
-    for machine_type in MACHINE_TYPES:  # before the workers would all do it
-        open_shard(clips, root, machine_type, FeatureSettings(), features / "features", lambda line: None)
+    root = make_data(folder, f"ceiling_{seed}" if ceiling else f"seed_{seed}", seed, MANY if ceiling else TRAIN)
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         futures = {pool.submit(measure, root, *what, seed): what for what in missing}
         for future in as_completed(futures):
             future.result().to_csv(cells, mode="a", header=not cells.is_file(), index=False)
             print(seed, *futures[future], flush=True)
-    shutil.rmtree(root)
-    shutil.rmtree(features)
+    remove_data(root)
 
 
 def stronger(means: pd.DataFrame) -> pd.DataFrame:
@@ -169,11 +191,13 @@ def tables(cells: pd.DataFrame) -> None:
         index=means.index,
     )
     print(f"AUC, source / target: mean over sections and {overall['seed'].nunique()} seeds\n{shown.to_string()}")
-    faults = cells[cells["fault"] != ALL].groupby(["machine_type", "fault", "method", "domain"])["auc"].mean()
-    faults = faults.unstack(["method", "domain"])[[method for method in means.index if method != CEILING]]
-    source = faults.xs("source", axis=1, level="domain")
-    source = source.assign(best=source.max(axis=1), best_method=source.idxmax(axis=1))
-    print(f"\nAUC per kind of fault, source\n{source.round(2).to_string()}")
+    kinds = cells[(cells["fault"] != ALL) & (cells["method"] != CEILING)]
+    kinds = kinds.groupby(["domain", "machine_type", "fault", "method"])["auc"].mean().unstack()
+    kinds = kinds[[method for method in means.index if method in kinds]]
+    for domain, table in kinds.groupby("domain"):
+        best = pd.DataFrame({"best": table.max(axis=1).round(2), "by": table.idxmax(axis=1)})
+        shown = table.round(2).join(best).droplevel("domain")
+        print(f"\nAUC by kind of fault, {domain} domain\n{shown.to_string()}")
     pairs = overall[overall["method"].isin([AUX, AUX_ALONE])]
     pairs = pairs.groupby(["domain", "machine_type", "section", "method"])["auc"].mean().unstack()
     if {AUX, AUX_ALONE} <= set(pairs):

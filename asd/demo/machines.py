@@ -14,6 +14,8 @@ from asd.demo.faults import another_rate, detuned, exchanged, mistimed, rough
 from asd.demo.physics import SAMPLE_RATE, Recording, band, rms
 from asd.demo.surroundings import Setting, heard
 
+SEVERITIES = (0.4, 1.0)  # of faults: from hard to hear to clear
+
 
 @dataclass(frozen=True)
 class Product:
@@ -22,12 +24,22 @@ class Product:
     Attributes:
         pitch: of the first partial, Hz.
         voice: amplitude of each partial, (partials,).
-        rate: how often per second something repeats: a stroke, a beat.
+        rate: how often per second something repeats: a stroke, a beat; of a valve, one over the seconds it stays open.
     """
 
     pitch: float
     voice: np.ndarray
     rate: float
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """From where to where its sound reaches, Hz."""
+        return self.pitch, 20 * self.pitch
+
+    @property
+    def modes(self) -> np.ndarray:
+        """In which frequencies (Hz) its body rings when struck: those of the partials, (partials,)."""
+        return self.pitch * np.arange(1, len(self.voice) + 1)
 
 
 def even(sound: np.ndarray) -> np.ndarray:
@@ -49,7 +61,7 @@ def fan(r: Recording, p: Product, load: float) -> np.ndarray:
     """Blades that chop the air, a hub that makes it beat, and flow noise."""
     voice = exchanged(r, "bent blade", p.voice, p.pitch)
     tones = wavering(r, detuned(r, "loose hub", r.rotation(p.pitch), voice, p.pitch))
-    beat = another_rate(r, "slipping belt", p.rate, p.pitch, 20 * p.pitch)
+    beat = another_rate(r, "slipping belt", p.rate, *p.span)
     sound = pulsating(r, tones + 0.5 * r.noise(band(r.n, 300, 1500 + 1500 * load)), beat, 0.7)
     knocks = r.passes(r.rotation(7.0 * p.rate, 0.02))
     return sound + rough(r, "rubbing", knocks, 3000, 0.8)
@@ -59,7 +71,7 @@ def gearbox(r: Recording, p: Product, load: float) -> np.ndarray:
     """Teeth that mesh, harder under load; a shaft that is never quite straight makes them rough."""
     voice = exchanged(r, "worn teeth", p.voice, p.pitch)
     tones = wavering(r, detuned(r, "slipping clutch", r.rotation(p.pitch), voice, p.pitch))
-    shaft = another_rate(r, "bent shaft", p.rate, p.pitch, 20 * p.pitch)
+    shaft = another_rate(r, "bent shaft", p.rate, *p.span)
     sound = pulsating(r, tones, shaft, 0.8) + 0.3 * r.noise(band(r.n, 500, 2500))
     turns = r.passes(r.rotation(0.5 * p.rate, 0.01))
     return sound + rough(r, "broken tooth", turns, 4000, 1.2)
@@ -67,12 +79,12 @@ def gearbox(r: Recording, p: Product, load: float) -> np.ndarray:
 
 def pump(r: Recording, p: Product, load: float) -> np.ndarray:
     """Vanes that push water in strokes through pipes that sing."""
-    rate = another_rate(r, "clogging", p.rate, p.pitch, 20 * p.pitch)
+    rate = another_rate(r, "clogging", p.rate, *p.span)
     voice = exchanged(r, "cracked vane", p.voice, p.pitch)
     tones = wavering(r, r.partials(r.rotation(p.pitch), voice))
-    strokes = mistimed(r, "sticking valve", r.passes(r.rotation(rate, 0.01)), "late", p.pitch, 20 * p.pitch)
+    strokes = mistimed(r, "sticking valve", r.passes(r.rotation(rate, 0.01)), "late", *p.span)
     gate = np.zeros(r.n, np.float32)
-    length = round(0.6 * SAMPLE_RATE / p.rate)
+    length = round(0.6 * SAMPLE_RATE / p.rate)  # of a stroke
     for start in strokes.astype(int).tolist():
         end = min(r.n, start + length)
         if end > start:
@@ -84,18 +96,18 @@ def pump(r: Recording, p: Product, load: float) -> np.ndarray:
 
 def slider(r: Recording, p: Product, load: float) -> np.ndarray:
     """A carriage to and fro on a rail, louder while it moves fast; it bumps where it turns."""
-    stroke = r.rotation(another_rate(r, "dragging belt", p.rate, p.pitch, 20 * p.pitch), 0.01)
+    stroke = r.rotation(another_rate(r, "dragging belt", p.rate, *p.span), 0.01)
     pace = np.abs(r.swing(stroke)) + r.rng.uniform(0.0, 0.4)
     voice = exchanged(r, "worn balls", p.voice, p.pitch)
     tones = wavering(r, detuned(r, "loose rail", r.rotation(p.pitch), voice, p.pitch))
-    bumps = mistimed(r, "loose screw", r.passes(2 * stroke - 0.5), "doubled", p.pitch, 20 * p.pitch)
+    bumps = mistimed(r, "loose screw", r.passes(2 * stroke - 0.5), "doubled", *p.span)
     sound = even((tones + 0.4 * r.noise(band(r.n, 400, 2500))) * pace)
-    return sound + (1.0 + 0.4 * load) * even(r.blows(bumps, p.pitch * np.arange(1, 25), p.voice, 25.0))
+    return sound + (1.0 + 0.4 * load) * even(r.blows(bumps, p.modes, p.voice, 25.0))
 
 
 def toy_car(r: Recording, p: Product, load: float) -> np.ndarray:
     """A small fast motor, one gear, and wheels that are not quite round."""
-    wheel = another_rate(r, "bent axle", p.rate, p.pitch, 20 * p.pitch)
+    wheel = another_rate(r, "bent axle", p.rate, *p.span)
     voice = exchanged(r, "worn brushes", p.voice, p.pitch)
     tones = wavering(r, detuned(r, "slipping gear", r.rotation(p.pitch, 0.005), voice, p.pitch))
     sound = pulsating(r, tones, wheel, 0.8) + 0.4 * r.noise(band(r.n, 600, 2500 + 1500 * load))
@@ -109,10 +121,10 @@ def toy_train(r: Recording, p: Product, load: float) -> np.ndarray:
     whine = wavering(r, detuned(r, "slipping wheel", r.rotation(p.pitch, 0.005), voice, p.pitch))
     joints = r.passes(r.rotation(p.rate, 0.01))
     clacks = np.concatenate([joints, joints + 0.3 * SAMPLE_RATE / p.rate])  # the second axle follows
-    clacks = mistimed(r, "loose axle", clacks, "late", p.pitch, 20 * p.pitch)
-    clacks = mistimed(r, "broken joint", clacks, "doubled", p.pitch, 20 * p.pitch)
+    clacks = mistimed(r, "loose axle", clacks, "late", *p.span)
+    clacks = mistimed(r, "broken joint", clacks, "doubled", *p.span)
     sound = whine + 0.5 * r.noise(band(r.n, 400, 2000 + 1000 * load))
-    return sound + even(r.blows(clacks, p.pitch * np.arange(1, 25), p.voice, 20.0))
+    return sound + even(r.blows(clacks, p.modes, p.voice, 20.0))
 
 
 def valve(r: Recording, p: Product, load: float) -> np.ndarray:
@@ -120,12 +132,11 @@ def valve(r: Recording, p: Product, load: float) -> np.ndarray:
     cycle = r.rotation(2.5, 0.01)
     opening = r.passes(cycle)
     shutting = opening + SAMPLE_RATE / p.rate
-    opening = mistimed(r, "bounce", opening, "doubled", p.pitch, 20 * p.pitch)
-    shutting = mistimed(r, "sluggish spring", shutting, "late", p.pitch, 20 * p.pitch)
-    shutting = mistimed(r, "dirt in the seat", shutting, "missing", p.pitch, 20 * p.pitch)
+    opening = mistimed(r, "bounce", opening, "doubled", *p.span)
+    shutting = mistimed(r, "sluggish spring", shutting, "late", *p.span)
+    shutting = mistimed(r, "dirt in the seat", shutting, "missing", *p.span)
     voice = exchanged(r, "cracked body", p.voice, p.pitch)
-    modes = p.pitch * np.arange(1, len(voice) + 1)
-    sound = r.blows(opening, modes, voice, 25.0) + r.blows(shutting, modes, voice, 15.0, 0.8)
+    sound = r.blows(opening, p.modes, voice, 25.0) + r.blows(shutting, p.modes, voice, 15.0, 0.8)
     return even(sound) + 0.3 * r.noise(band(r.n, 400, 1500 + 1500 * load))
 
 
@@ -133,7 +144,7 @@ def valve(r: Recording, p: Product, load: float) -> np.ndarray:
 class Machine:
     """A machine type: its sound, its faults, and what its products are made of."""
 
-    sound: Callable[[Recording, Product, float], np.ndarray]
+    sound: Callable[[Recording, Product, float], np.ndarray]  # given a product and the load
     faults: tuple[str, ...]
     pitch: float  # Hz
     partials: int
@@ -165,12 +176,15 @@ MACHINES = {
 def record(
     rng: np.random.Generator, machine_type: str, section: int, setting: Setting, n: int, fault: str
 ) -> tuple[np.ndarray, Recording]:
-    """Record one clip of ``n`` samples at 16 kHz: (n,) within ±1."""
-    machine = MACHINES[machine_type]
+    """Record one clip of ``n`` samples at 16 kHz, (n,) within ±1, and return with it how it was made.
+
+    ``fault`` is one of the machine type's, or "" for a healthy machine. How bad it is is random.
+    """
+    machine, load = MACHINES[machine_type], setting.load
     product = machine.product(section)
-    speed, load = setting.speed, setting.load
     numbers = np.arange(1, len(product.voice) + 1)
-    voice = product.voice * numbers ** (0.8 * (load - 0.5)) * 10 ** (rng.standard_normal(len(numbers)) * 1 / 20)
-    product = Product(product.pitch * speed, voice, product.rate * speed)
-    r = Recording(rng, n, fault, rng.uniform(0.4, 1.0) if fault else 0.0)
+    take = 10 ** (rng.standard_normal(len(numbers)) / 20)  # no two takes are alike, by about 1 dB
+    voice = product.voice * numbers ** (0.8 * (load - 0.5)) * take  # the higher the load, the brighter
+    product = Product(product.pitch * setting.speed, voice, product.rate * setting.speed)
+    r = Recording(rng, n, fault, rng.uniform(*SEVERITIES) if fault else 0.0)
     return heard(r, machine.sound(r, product, load), setting), r
