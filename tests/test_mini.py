@@ -345,7 +345,7 @@ def test_a_failure_half_way_leaves_no_data_set_and_the_next_call_makes_it(
 
 
 def test_killed_half_way_it_is_made_anew(tmp_path: Path, small: Path) -> None:
-    command = f"from asd import mini; mini.make({str(tmp_path / 'data')!r}, test=500)"
+    command = f"from asd.demo import dataset; dataset.make({str(tmp_path / 'data')!r}, test=500)"
     process = subprocess.Popen([sys.executable, "-c", command])
     try:
         deadline = time.monotonic() + 60
@@ -361,7 +361,7 @@ def test_killed_half_way_it_is_made_anew(tmp_path: Path, small: Path) -> None:
 
 
 def test_of_two_processes_one_makes_it_and_the_other_waits(tmp_path: Path, small: Path) -> None:
-    command = f"from asd import mini; mini.make({str(tmp_path / 'data')!r}, **{SMALL!r})"
+    command = f"from asd.demo import dataset; dataset.make({str(tmp_path / 'data')!r}, **{SMALL!r})"
     with FileLock(tmp_path / ".data.lock"):  # both must come to wait, or the first would be ready before the second
         processes = [subprocess.Popen([sys.executable, "-c", command]) for _ in range(2)]
         time.sleep(1.0)
