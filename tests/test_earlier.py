@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from conftest import PROJECT
 
-import asd
 from asd.detection.detector import load_detector
-from asd.tracking.runs import digest
+from asd.tracking.identity import identity_digest
 
 EARLIER = PROJECT / "tests" / "earlier"
 EXPECTED = json.loads((EARLIER / "expected.json").read_text())
@@ -29,6 +28,6 @@ def test_an_earlier_detector_loads_and_gives_the_scores_that_it_gave(kind: str):
 
 
 def test_a_run_is_found_by_the_identity_that_it_had():
-    content = {"parameters": {"a": 1, "b": [0, 1], "c": None}, "data": {"fan": "00"}}
-    content |= {"method": "aux", "machine_type": "fan", "run_name": "aux", "package": asd.__version__}
-    assert digest(content) == EXPECTED["identity"]
+    identity = {"parameters": {"a": 1, "b": [0, 1], "c": None}, "data": {"fan": "00"}}
+    tags = {"method": "aux", "machine_type": "fan", "run_name": "aux", "settings": "demo"}
+    assert identity_digest(identity, tags) == EXPECTED["identity"]
