@@ -19,7 +19,7 @@ from asd.data.clips import clips_table
 from asd.demo import dataset as mini
 from asd.demo.clips import MACHINE_TYPES, SHIFTS, Clip
 from asd.demo.faults import mistimed
-from asd.demo.machines import MACHINES
+from asd.demo.machines import MACHINES, record
 from asd.demo.physics import Recording, rms
 from asd.demo.surroundings import hilly_spectrum
 from asd.errors import InputError
@@ -164,6 +164,17 @@ def test_a_fault_is_heard_where_it_was_noted(machine_type: str, fault: str) -> N
             noted |= when[:, None] & (hertz > region.low - 32) & (hertz < region.high + 32)
         inside, whole = inside + difference[noted].sum(), whole + difference.sum()
     assert inside > 0.7 * whole
+
+
+@pytest.mark.parametrize(("machine_type", "fault"), FAULTS)
+def test_a_broken_machine_can_be_heard_as_if_it_were_whole(machine_type: str, fault: str) -> None:
+    """With severity 0 the clip has the same background and conditions, so that only the fault makes the difference."""
+    setting, power = Clip(machine_type, 0, "source", "test", 1, 0).setting(np.random.default_rng(0)), []
+    for severity in (0.0, 1.0):
+        clip, r = record(np.random.default_rng(5), machine_type, 0, setting, 32_000, fault, severity)
+        assert bool(r.regions) == bool(severity)
+        power.append(np.log(spectrogram(clip) + 1e-9))
+    assert 0.5 < np.corrcoef(power[0].ravel(), power[1].ravel())[0, 1] < 0.9999
 
 
 @pytest.mark.parametrize(("kind", "added", "removed"), [("missing", 0, 1), ("late", 1, 1), ("doubled", 1, 0)])

@@ -174,11 +174,18 @@ MACHINES = {
 
 
 def record(
-    rng: np.random.Generator, machine_type: str, section: int, setting: Setting, n: int, fault: str
+    rng: np.random.Generator,
+    machine_type: str,
+    section: int,
+    setting: Setting,
+    n: int,
+    fault: str,
+    severity: float | None = None,
 ) -> tuple[np.ndarray, Recording]:
     """Record one clip of ``n`` samples at 16 kHz, (n,) within ±1, and return with it how it was made.
 
-    ``fault`` is one of the machine type's, or "" for a healthy machine. How bad it is is random.
+    ``fault`` is one of the machine type's, or "" for a healthy machine. Where no ``severity`` is given, it is random.
+    With severity 0 the clip sounds as it would if nothing were broken, alike in all else.
     """
     machine, load = MACHINES[machine_type], setting.load
     product = machine.product(section)
@@ -186,5 +193,6 @@ def record(
     take = 10 ** (rng.standard_normal(len(numbers)) / 20)  # no two takes are alike, by about 1 dB
     voice = product.voice * numbers ** (0.8 * (load - 0.5)) * take  # the higher the load, the brighter
     product = Product(product.pitch * setting.speed, voice, product.rate * setting.speed)
-    r = Recording(rng, n, fault, rng.uniform(*SEVERITIES) if fault else 0.0)
+    drawn = rng.uniform(*SEVERITIES) if fault else 0.0
+    r = Recording(rng, n, fault, drawn if severity is None else severity)
     return heard(r, machine.sound(r, product, load), setting), r
