@@ -19,7 +19,7 @@ FILES = sorted((PROJECT / "params").glob("*/*.yaml"))
 # Parameters that say the same thing and yet differ by default, as the methods do
 DIFFERENT = {"proxy_outliers", "snippet_length", "snippet_hop_size", "batch_size"}  # a window is not a clip
 DIFFERENT |= {"learning_rate", "rampdown_start", "rampdown_length", "max_epochs"}  # 04_ccsa continues a training
-DIFFERENT |= {"proxy_outlier_lambda"}  # it weighs a ranking loss in 05_density, and a cross entropy elsewhere
+DIFFERENT |= {"proxy_outlier_lambda", "margin"}  # of a ranking loss in 05_density, of other losses in 03 and 04
 
 
 def cells(notebook: str) -> list[str]:
