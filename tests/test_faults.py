@@ -204,7 +204,7 @@ def test_exploration_and_features_name_it_too(fails, root, name):
 def test_a_faulty_recording_of_another_machine_type_matters_to_proxy_outliers_alone(kernel, fails, root, tmp_path):
     valve = root / TRAIN.replace("fan", "valve")
     os.truncate(valve, 9000)
-    fails(rf"proxy_outliers: .* other machine types; .*'none'\n1 of 16 wav files .*{valve}: cut short")
+    fails(rf"proxy_outliers: .* other machine types; .*'none'\n1 of 16 recordings .*{valve}: cut short")
     kernel.run("03_aux", data_root=str(root), output_root=str(tmp_path), proxy_outliers="none")
 
 
