@@ -10,7 +10,9 @@ outputs are *stale* when the code has changed since, and a test fails on them.
 """
 
 import argparse
+import base64
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -20,10 +22,12 @@ import time
 from pathlib import Path
 
 import nbformat
+import PIL.Image
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+LARGE = 100_000  # characters of a picture in base64
 KEPT = ("tags", "jupyter", "collapsed")  # of a cell's metadata; the rest tells when it was executed
 
 
@@ -40,11 +44,23 @@ def is_stale(notebook: nbformat.NotebookNode) -> bool:
     return not in_order or notebook.metadata.get("asd", {}).get("code") != code_digest(notebook)
 
 
+def compress(output: nbformat.NotebookNode) -> None:
+    """Reduce a large picture to 256 colours: spectrograms, with a colour map of no more, take a third of the room."""
+    picture = output.get("data", {}).get("image/png", "")
+    if len(picture) > LARGE:
+        image = PIL.Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")
+        smaller = io.BytesIO()
+        image.quantize(256, dither=PIL.Image.Dither.NONE).save(smaller, "png", optimize=True)
+        output.data["image/png"] = base64.b64encode(smaller.getvalue()).decode()
+
+
 def execute(path: Path) -> nbformat.NotebookNode:
     """Run a notebook from top to bottom in its folder and return it with its outputs."""
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=None, resources={"metadata": {"path": str(path.parent)}}).execute()
     for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            compress(output)
         cell.metadata = {name: value for name, value in cell.metadata.items() if name in KEPT}
     notebook.metadata["asd"] = {"code": code_digest(notebook)}
     notebook.metadata["language_info"] = {"name": "python"}  # without the version: it would change with the machine
