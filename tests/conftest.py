@@ -7,6 +7,20 @@ import pytest
 PROJECT = Path(__file__).resolve().parents[1]
 
 
+# they start processes, train, or simulate: `make check` leaves them out
+SLOW = {
+    "test_bootstrap", "test_ccsa_notebook", "test_conformal", "test_download", "test_entry", "test_faults",
+    "test_mini", "test_packaging", "test_runs", "test_store", "test_workflow",
+}  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the slow tests."""
+    for item in items:
+        if item.path.stem in SLOW:
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with the reference's numbers and the real recordings, beside the project; absent elsewhere."""

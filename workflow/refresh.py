@@ -80,7 +80,7 @@ def refresh(paths: list[Path]) -> None:
             executed[path] = execute(Path(shutil.copy(path, folder)))
             print(f"{path.name}: {time.monotonic() - start:.0f} s", flush=True)
     for path, notebook in executed.items():
-        text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+        text = nbformat.writes(notebook).rstrip("\n") + "\n"
         path.write_text(text, encoding="utf-8")
         print(f"{path.name}: {len(text.encode()) / 1e6:.2f} MB")
 
