@@ -1,6 +1,6 @@
 """Each method of the course, trained and scored in this process with the defaults of its notebook.
 
-The benchmarks share it, so that what they measure is what the notebooks do. Nothing is logged and nothing is kept.
+The benchmarks share it, so that what they measure is what the notebooks do. Nothing is logged.
 """
 
 import json
