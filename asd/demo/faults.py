@@ -46,12 +46,15 @@ def detuned(r: Recording, fault: str, angle: np.ndarray, amplitudes: np.ndarray,
     return r.partials(angle, left, turns) + r.partials(angle * by, amplitudes - left, turns)
 
 
-def another_rate(r: Recording, fault: str, hertz: float, low: float, high: float) -> float:
-    """Something that repeats ``hertz`` times a second does so faster or slower, heard from ``low`` to ``high`` Hz."""
+def another_rate(r: Recording, fault: str, hertz: float, low: float, high: float, octaves: float = 1.0) -> float:
+    """Something that repeats ``hertz`` times a second does so faster or slower, heard from ``low`` to ``high`` Hz.
+
+    By 0.43 (least severe) to 0.7 (most severe) of ``octaves``.
+    """
     severity = r.has(fault)
     if severity:
         r.note(low, high)
-        hertz *= 2 ** (r.fault_rng.choice([-1, 1]) * (0.25 + 0.45 * severity))
+        hertz *= 2 ** (r.fault_rng.choice([-1, 1]) * octaves * (0.25 + 0.45 * severity))
     return hertz
 
 

@@ -79,7 +79,7 @@ def gearbox(r: Recording, p: Product, load: float) -> np.ndarray:
 
 def pump(r: Recording, p: Product, load: float) -> np.ndarray:
     """Vanes that push water in strokes through pipes that sing."""
-    rate = another_rate(r, "clogging", p.rate, *p.span)
+    rate = another_rate(r, "clogging", p.rate, *p.span, 0.6)  # a change that is plain, as nothing else pulsates
     voice = exchanged(r, "cracked vane", p.voice, p.pitch)
     tones = wavering(r, r.partials(r.rotation(p.pitch), voice))
     strokes = mistimed(r, "sticking valve", r.passes(r.rotation(rate, 0.01)), "late", *p.span)

@@ -39,7 +39,7 @@ def band(n: int, low: float, high: float) -> np.ndarray:
     """Spectrum (magnitude) of noise of RMS 1 in a band that falls by 12 dB per octave on both sides: (n // 2 + 1,)."""
     f = frequencies(n)
     shape = 1 / np.sqrt((1 + np.square(np.square(low / f))) * (1 + np.square(np.square(f / high))))
-    return (shape * (n / 2 / np.linalg.norm(shape))).astype(np.float32)
+    return (shape * (n / 2 / np.sqrt(np.square(shape).sum()))).astype(np.float32)
 
 
 def rms(sound: np.ndarray) -> float:

@@ -94,7 +94,7 @@ def microphone(rng: np.random.Generator, n: int, kind: Microphone) -> np.ndarray
     way[round(rng.uniform(3e-4, 3e-3) * SAMPLE_RATE)] = rng.uniform(0.1, 0.5)
     length = min(n - 1, round(4 * kind.decay * SAMPLE_RATE))
     echo = rng.standard_normal(length) * np.exp(-np.arange(length) / (kind.decay * SAMPLE_RATE))
-    way[1 : length + 1] += rng.uniform(*kind.echoes) * echo / np.linalg.norm(echo)
+    way[1 : length + 1] += rng.uniform(*kind.echoes) * echo / np.sqrt(np.square(echo).sum())
     return (tilt * np.fft.rfft(way)).astype(np.complex64)
 
 
