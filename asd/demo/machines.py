@@ -84,11 +84,11 @@ def pump(r: Recording, p: Product, load: float) -> np.ndarray:
     tones = wavering(r, r.partials(r.rotation(p.pitch), voice))
     strokes = mistimed(r, "sticking valve", r.passes(r.rotation(rate, 0.01)), "late", *p.span)
     gate = np.zeros(r.n, np.float32)
-    length = round(0.6 * SAMPLE_RATE / p.rate)  # of a stroke
+    stroke = np.hanning(round(0.6 * SAMPLE_RATE / p.rate))
     for start in strokes.astype(int).tolist():
-        end = min(r.n, start + length)
+        end = min(r.n, start + len(stroke))
         if end > start:
-            gate[start:end] += np.hanning(length)[: end - start]
+            gate[start:end] += stroke[: end - start]
     sound = (tones + 0.4 * r.noise(band(r.n, 200, 1200 + 800 * load))) * (0.25 + gate)
     bubbles = r.n * r.rng.random(round(20 * r.n / SAMPLE_RATE))
     return even(sound) + rough(r, "cavitation", bubbles, 3500, 0.8)

@@ -42,6 +42,12 @@ def band(n: int, low: float, high: float) -> np.ndarray:
     return (shape * (n / 2 / np.sqrt(np.square(shape).sum()))).astype(np.float32)
 
 
+@lru_cache(maxsize=32)
+def evenly(n: int, knots: int) -> np.ndarray:
+    """Places of n samples on a course of so many knots, (n,): 0 is the first knot, knots - 1 the last."""
+    return np.linspace(0, knots - 1, n)
+
+
 def rms(sound: np.ndarray) -> float:
     """Root mean square of a sound."""
     return float(np.sqrt(np.mean(np.square(sound, dtype=np.float64)))) + 1e-12
@@ -85,7 +91,7 @@ class Recording:
     def slowly(self, width: float, per_second: float = 3.0) -> np.ndarray:
         """A random course about 0 with standard deviation ``width``, straight from knot to knot: (n,)."""
         knots = self.rng.standard_normal(max(2, round(per_second * self.n / SAMPLE_RATE)) + 1)
-        return width * np.interp(np.linspace(0, len(knots) - 1, self.n), np.arange(len(knots)), knots)
+        return width * np.interp(evenly(self.n, len(knots)), np.arange(len(knots)), knots)
 
     def rotation(self, hertz: float | np.ndarray, wander: float = 0.003) -> np.ndarray:
         """Angle in revolutions of a part that turns ``hertz`` times a second, not quite evenly: (n,)."""
@@ -107,7 +113,7 @@ class Recording:
         left = point.astype(np.int32)
         part = (point - left).astype(np.float32)
         left &= TABLE - 1
-        return wave[left] + part * (np.roll(wave, -1) - wave)[left]
+        return wave.take(left) + part * (np.roll(wave, -1) - wave).take(left)  # take is three times as fast as [left]
 
     def noise(self, shape: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         """Gaussian noise whose spectrum has this mean magnitude, (n // 2 + 1,), such as of a :func:`band`: (n,)."""
@@ -124,8 +130,8 @@ class Recording:
         """Blows at these times (samples), each making a part ring in its modes (Hz) and die away: (n,)."""
         (rng,) = self.rng.spawn(1)  # its own, as a fault may change the number of blows
         t = np.arange(min(self.n, round(6e-3 * milliseconds * SAMPLE_RATE))) / SAMPLE_RATE
-        phases = 2 * np.pi * rng.random((len(modes), 1))
-        ring = (amplitudes[:, None] * np.sin(2 * np.pi * modes[:, None] * t + phases)).sum(0)
+        turns = modes[:, None] * t + rng.random((len(modes), 1))
+        ring = (amplitudes[:, None] * np.sin((2 * np.pi * turns).astype(np.float32))).sum(0)
         ring = (ring * np.exp(-1000 * t / milliseconds)).astype(np.float32)
         sound = np.zeros(self.n, np.float32)
         strengths = strength * 10 ** (rng.standard_normal(len(times)) * 1.5 / 20)

@@ -72,8 +72,9 @@ def background(r: Recording, kind: Background) -> np.ndarray:
     else:  # … or rattles
         course = np.zeros(r.n, np.float32)
         length = round(rng.uniform(0.03, 0.1) * SAMPLE_RATE)
-        for start in (rng.random(rng.integers(3, 30)) * max(1, r.n - length)).astype(int):
-            course[start : start + length] += 1.5 * np.hanning(length)[: r.n - start]
+        swell = 1.5 * np.hanning(length)
+        for start in (rng.random(rng.integers(3, 30)) * max(1, r.n - length)).astype(int).tolist():
+            course[start : start + length] += swell[: r.n - start]
     sound = sound + second / rms(second) * course
     for _ in range(rng.integers(3)):  # other machines hum
         levels = rng.uniform(-20, 0, 12)
@@ -102,7 +103,7 @@ def heard(r: Recording, machine: np.ndarray, setting: Setting) -> np.ndarray:
     """What the microphone hears of a machine's own sound (n,), background included: (n,) within ±1."""
     place = BACKGROUNDS[setting.background]
     above = 10 ** (r.rng.uniform(*place.levels) / 20)
-    spectrum = np.fft.rfft(machine * (above / rms(machine)) + background(r, place))
+    spectrum = np.fft.rfft((machine * (above / rms(machine)) + background(r, place)).astype(np.float32))
     sound = np.fft.irfft(spectrum * microphone(r.rng, r.n, MICROPHONES[setting.microphone]), r.n)
     sound *= 10 ** (r.rng.uniform(-28, -20) / 20) / rms(sound)
     return sound * min(1.0, 0.98 / float(np.abs(sound).max()))  # a recordist turns down what would clip
