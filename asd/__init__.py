@@ -13,6 +13,7 @@ The rooms, in the order in which they build on each other; each imports only roo
     plots        the figures
     challenge    DCASE 2021 Task 2: download, submission, official evaluation
     report       the leaderboard and the HTML report
+    commands     the longer commands of ``asd``
 
 Modules without a room: ``errors``, ``files``, ``paths`` and ``weights`` below all rooms, ``cli`` and ``doctor`` above.
 

@@ -11,7 +11,7 @@ from conftest import PROJECT
 PACKAGE = PROJECT / "asd"
 ROOMS = [
     "data", "demo", "models", "notebook", "training", "evaluation", "detection", "tracking", "plots", "challenge",
-    "report",
+    "report", "commands",
 ]  # fmt: skip
 BELOW = {"errors", "files", "paths", "weights"}  # modules of the package itself that every room may import
 MODULES = {".".join(path.relative_to(PROJECT).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}
