@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from asd.commands.export import export
 from asd.commands.score import score
 from asd.errors import InputError
 
@@ -80,3 +81,4 @@ def doctor(data_root: Path | None, output_root: Path | None) -> None:
 
 
 main.add_command(score)
+main.add_command(export)

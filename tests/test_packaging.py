@@ -28,6 +28,7 @@ DIRECT = {
 # used as commands or plugins, so there is no import of them
 COMMANDS = {"jupyterlab", "papermill", "nbval", "ipykernel", "mypy", "ruff", "pytest", "pytest-xdist", "snakemake"}
 COMMANDS |= {"types-pyyaml", "types-requests"}  # for mypy
+COMMANDS |= {"onnxscript"}  # for torch.onnx
 
 
 def pins() -> dict[str, str]:

@@ -220,7 +220,7 @@ class Calibration:
         if k == 0:
             return float("inf")
         limit = calibration[-k] if k <= calibration.size else float("-inf")
-        mean, std = self._scale(section)
+        mean, std = self.scale(section)
         return mean + std * (limit + TIE)
 
     def rate(self, section: int) -> float:
@@ -243,16 +243,16 @@ class Calibration:
             return f"{asked}, the smallest is {smallest_rate(n):.3g}, {end}"
         return ""
 
+    def scale(self, section: int) -> tuple[float, float]:
+        """Location and scale of the section's scores: mean and deviation over the clips trained on."""
+        known = self.statistics[section]
+        return known.get("trained_mean", 0.0), known.get("trained_std", 0.0) or 1.0
+
     def _own(self, section: int) -> np.ndarray:
         if section not in self.statistics:
             raise InputError(f"section {section}: no calibration; allowed: {sorted(self.statistics)}")
         return np.asarray(self.statistics[section].get("held_out_scores", ()), dtype=float)
 
-    def _scale(self, section: int) -> tuple[float, float]:
-        """Location and scale of the section's scores: mean and deviation over the clips trained on."""
-        known = self.statistics[section]
-        return known.get("trained_mean", 0.0), known.get("trained_std", 0.0) or 1.0
-
     def _standardised(self, section: int, scores: np.ndarray) -> np.ndarray:
-        mean, std = self._scale(section)
+        mean, std = self.scale(section)
         return (scores - mean) / std

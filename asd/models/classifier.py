@@ -49,4 +49,4 @@ class SectionClassifier(nn.Module):
         """
         logits = self(frames).float()
         own = one_hot(section, logits.shape[1]).bool()
-        return logits.masked_fill(own, -torch.inf).logsumexp(dim=1) - logits[own]
+        return logits.masked_fill(own, -torch.inf).logsumexp(dim=1) - logits.gather(1, section.unsqueeze(1)).squeeze(1)
