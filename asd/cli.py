@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from asd.commands.export import export
+from asd.commands.runs import runs
 from asd.commands.score import score
 from asd.errors import InputError
 
@@ -80,5 +81,6 @@ def doctor(data_root: Path | None, output_root: Path | None) -> None:
         click.echo(f"{what + ':':15}{finding}")
 
 
-main.add_command(score)
 main.add_command(export)
+main.add_command(runs)
+main.add_command(score)

@@ -18,6 +18,11 @@ def run(*arguments: object):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
+def rows(told) -> list[dict[str, str]]:
+    """What was printed as CSV."""
+    return list(csv.DictReader(io.StringIO(told.stdout, newline="")))
+
+
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory):
     path = tmp_path_factory.mktemp("detector") / "detector.pt"
@@ -35,7 +40,7 @@ def wav(tmp_path):
 def test_help_lists_the_commands():
     told = run("--help")
     assert told.exit_code == 0
-    assert all(command in told.output for command in ("mini", "download", "evaluate", "score", "doctor"))
+    assert all(command in told.output for command in ("mini", "download", "evaluate", "runs", "score", "doctor"))
 
 
 def test_mini_makes_a_data_set_in_the_challenges_layout(tmp_path):
@@ -51,13 +56,13 @@ def test_score_tells_score_and_decision_of_each_recording(detector, wav, tmp_pat
     soundfile.write(other, 0.5 * np.sin(np.arange(32000) / 10), 16000)
     told = run("score", detector, wav, other, "--section", 3)
     assert told.exit_code == 0, told.output
-    trained, lines = tiny_detector("classifier"), told.stdout.splitlines()
-    for line, path in zip(lines, (wav, other), strict=True):
-        name, score, p_value, verdict = line.rsplit(",", 3)
+    trained = tiny_detector("classifier")
+    for row, path in zip(rows(told), (wav, other), strict=True):
         samples, _ = soundfile.read(path, dtype="int16")
         expected = trained.score(trained.frames(samples), 3)
-        assert name == str(path) and float(score) == pytest.approx(expected, rel=1e-5)
-        assert p_value == "nan" and verdict == ("anomalous" if expected > 0.5 else "normal")
+        assert row["file"] == str(path) and float(row["score"]) == pytest.approx(expected, rel=1e-5)
+        assert row["p_value"] == "nan" and row["decision"] == ("anomalous" if expected > 0.5 else "normal")
+        assert (row["section"], row["section_from"]) == ("3", "given")
     assert "no scores of held-out clips: decided by the gamma threshold" in told.stderr
 
 
@@ -79,18 +84,18 @@ def test_score_prints_csv_whatever_the_names_are(calibrated, wav, tmp_path):
     strange = tmp_path / 'a, "b"\nc.wav'
     strange.write_bytes(wav.read_bytes())
     told = run("score", calibrated, wav, strange, "--section", 3)
-    rows = list(csv.reader(io.StringIO(told.stdout)))
-    assert [row[0] for row in rows] == [str(wav), str(strange)] and {len(row) for row in rows} == {4}
-    assert rows[0][1:] == rows[1][1:] and told.stderr == ""
+    first, second = rows(told)
+    assert [first.pop("file"), second.pop("file")] == [str(wav), str(strange)]
+    assert first == second and told.stderr == ""
 
 
 def test_a_stated_rate_decides_by_the_p_value(calibrated, wav):
-    (row,) = csv.reader(run("score", calibrated, wav, "--section", 3).stdout.splitlines())
-    p_value = float(row[2])
+    (row,) = rows(run("score", calibrated, wav, "--section", 3))
+    p_value = float(row["p_value"])
     assert 0 < p_value < 1
     for rate, verdict in ((p_value * 1.01, "anomalous"), (p_value * 0.99, "normal")):
         told = run("score", calibrated, wav, "--section", 3, "--false-alarm-rate", rate)
-        assert told.stdout.strip().endswith(verdict)
+        assert rows(told)[0]["decision"] == verdict
     told = run("score", calibrated, wav, "--section", 3, "--false-alarm-rate", 0.001)
     assert told.exit_code == 0 and "the smallest is 0.0323, so no clip alarms" in told.stderr
     failed(run("score", calibrated, wav, "--section", 3, "--false-alarm-rate", 1.5), "--false-alarm-rate: 1.5")
@@ -98,9 +103,9 @@ def test_a_stated_rate_decides_by_the_p_value(calibrated, wav):
 
 def test_the_false_discovery_rate_is_of_all_recordings_together(calibrated, wav):
     few = run("score", calibrated, *[wav] * 3, "--section", 3, "--fdr", 0.9)
-    p_values = [float(row[2]) for row in csv.reader(few.stdout.splitlines())]
+    p_values = [float(row["p_value"]) for row in rows(few)]
     expected = stats.false_discovery_control(p_values) <= 0.9
-    assert [line.endswith("anomalous") for line in few.stdout.splitlines()] == expected.tolist()
+    assert [row["decision"] == "anomalous" for row in rows(few)] == expected.tolist()
     strict = run("score", calibrated, *[wav] * 3, "--section", 3, "--fdr", 0.05)
     assert "a single anomalous recording among 3 needs a p-value of 0.017" in strict.stderr
     both = run("score", calibrated, wav, "--section", 3, "--fdr", 0.1, "--false-alarm-rate", 0.1)
@@ -123,7 +128,7 @@ def test_samples_that_are_no_longer_in_1_get_a_word(calibrated, tmp_path):
     soundfile.write(path, 3000 * np.random.default_rng(0).normal(size=32000), 16000, subtype="FLOAT")
     for option in ([], ["--fdr", 0.5]):
         told = run("score", calibrated, path, "--section", 3, *option)
-        assert told.exit_code == 0 and told.stdout.startswith(f"{path},")
+        assert told.exit_code == 0 and rows(told)[0]["file"] == str(path)
         assert f"{path}: samples reach 1." in told.stderr and "far beyond ±1" in told.stderr
 
 
@@ -135,7 +140,7 @@ def failed(told, *words: str) -> None:
 
 
 def test_score_of_an_unknown_section_says_which_there_are(detector, wav):
-    failed(run("score", detector, wav, "--section", 1), str(wav), "section 1", "[0, 3, 7]")
+    failed(run("score", detector, wav, "--section", 1), "section 1", "[0, 3, 7]")
 
 
 def test_score_of_something_else_names_the_file(detector, wav, tmp_path):

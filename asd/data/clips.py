@@ -158,6 +158,16 @@ def named_clips(root: Path, folder: str, files: list[str]) -> Iterator[tuple]:
         yield f"{folder}{file}", machine_type, section, match["domain"] or domain, split, label, attribute
 
 
+def section_of_name(name: str) -> int | None:
+    """The section that a file name of the challenge's form tells, whatever the format; None for other names.
+
+    >>> section_of_name("section_03_target_test_0001.flac"), section_of_name("monday.wav")
+    (3, None)
+    """
+    match = NAME.fullmatch(f"{name.rpartition('.')[0]}.wav")
+    return int(match["section"]) if match else None
+
+
 def read_clips_csv(path: Path) -> pd.DataFrame:
     """Read a table of one's own recordings: the columns of the clips table, ``attribute`` optional.
 

@@ -1,6 +1,8 @@
 """Read mono recordings: WAV (also WAVEX and RF64), FLAC and Ogg (Vorbis, Opus), and refuse those that are cut short."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import soundfile
 from asd.errors import InputError
 
 CONTAINERS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG")  # as soundfile calls them, here and below
+SUFFIXES = (".wav", ".wave", ".rf64", ".flac", ".ogg", ".oga", ".opus")  # of recordings in a folder, in any case
 ENCODINGS = ("PCM_16", "PCM_S8", "PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "VORBIS", "OPUS")
 
 
@@ -26,6 +29,42 @@ def read_recording(path: Path | str, sample_rate: int) -> np.ndarray:
         InputError: the file is no recording, empty, cut short, damaged, stereo, of another sampling rate, container or
             encoding than the allowed, or holds values that are not finite.
     """
+    with opened(path, sample_rate) as file:
+        waveform = decoded(file, path)
+        check_length(file, path, len(waveform))
+    if not np.isfinite(waveform).all():
+        raise InputError(f"{path}: holds NaN or infinite samples")
+    return waveform
+
+
+def read_blocks(path: Path | str, sample_rate: int, n_samples: int) -> Iterator[np.ndarray]:
+    """Read a mono recording of any length block by block, in constant memory.
+
+    Args:
+        path, sample_rate: as for :func:`read_recording`.
+        n_samples: length of a block; the last one may be shorter.
+
+    Yields:
+        (samples,) int16 or float32. Samples that are not finite are passed on.
+
+    Raises:
+        InputError: what :func:`read_recording` raises, damage within the file only when it is reached.
+    """
+    with opened(path, sample_rate) as file:
+        n_read = 0
+        while len(block := decoded(file, path, n_samples)):
+            n_read += len(block)
+            yield block
+        check_length(file, path, n_read)
+
+
+@contextmanager
+def opened(path: Path | str, sample_rate: int) -> Iterator[soundfile.SoundFile]:
+    """Open a mono recording of an allowed kind.
+
+    Raises:
+        InputError: anything else, or a file whose end is missing, as far as its header tells.
+    """
     allowed = {"container": CONTAINERS, "channels": (1,), "sample_rate": (sample_rate,), "encoding": ENCODINGS}
     try:
         check_complete(path)
@@ -34,29 +73,33 @@ def read_recording(path: Path | str, sample_rate: int) -> np.ndarray:
             for name, value in (found | {"encoding": file.subtype}).items():
                 if value not in allowed[name]:
                     raise InputError(f"{path}: {name} is {value}; allowed: {', '.join(map(str, allowed[name]))}")
-            waveform = decoded(file, path)
+            yield file
     except (soundfile.SoundFileError, OSError, TypeError) as error:
         raise InputError(f"{path}: cannot be read as a recording ({error})") from error
-    if len(waveform) == 0:
-        raise InputError(f"{path}: holds no samples")
-    if not np.isfinite(waveform).all():
-        raise InputError(f"{path}: holds NaN or infinite samples")
-    return waveform
 
 
-def decoded(file: soundfile.SoundFile, path: Path | str) -> np.ndarray:
-    """All samples of an open file, (samples,) int16 or float32.
+def decoded(file: soundfile.SoundFile, path: Path | str, n_samples: int = -1) -> np.ndarray:
+    """The next samples of an open file, at most ``n_samples`` or else all: (samples,) int16 or float32.
 
     Raises:
-        InputError: there are fewer than its header announces, or they cannot be decoded.
+        InputError: they cannot be decoded.
     """
     try:
-        waveform = file.read(dtype="int16" if file.subtype == "PCM_16" else "float32")
+        return file.read(n_samples, dtype="int16" if file.subtype == "PCM_16" else "float32")
     except (soundfile.SoundFileError, MemoryError) as error:  # a damaged header may announce terabytes
         raise InputError(f"{path}: cut short or damaged ({error})") from error
-    if len(waveform) != file.frames:
-        raise InputError(f"{path}: cut short: its header announces {file.frames} samples, it has {len(waveform)}")
-    return waveform
+
+
+def check_length(file: soundfile.SoundFile, path: Path | str, n_read: int) -> None:
+    """Ensure that all samples were there that the header announces, and at least one.
+
+    Raises:
+        InputError: they were not.
+    """
+    if n_read != file.frames:
+        raise InputError(f"{path}: cut short: its header announces {file.frames} samples, it has {n_read}")
+    if n_read == 0:
+        raise InputError(f"{path}: holds no samples")
 
 
 def check_complete(path: Path | str) -> None:

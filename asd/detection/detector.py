@@ -92,6 +92,11 @@ class Detector:
             frames -= 20 * rms.log10().float()
         return frames
 
+    def check_section(self, section: int) -> None:
+        """Raise an InputError that lists the detector's sections unless ``section`` is one of them."""
+        if section not in self.sections:
+            raise InputError(f"section {section} is unknown to this detector; allowed: {self.sections}")
+
     @torch.no_grad()
     def window_scores(self, frames: Tensor, section: int) -> Tensor:
         """Anomaly score of every snippet of clips of equal length and one section: (…, N, n_mels) → (…, W).
@@ -101,8 +106,7 @@ class Detector:
         Raises:
             InputError: a section that the detector was not trained for.
         """
-        if section not in self.sections:
-            raise InputError(f"section {section} is unknown to this detector; allowed: {self.sections}")
+        self.check_section(section)
         length, n_mels = frames.shape[-2:]
         if length < self.n_frames:
             frames = torch.cat([frames] * -(-self.n_frames // length), dim=-2)[..., : self.n_frames, :]

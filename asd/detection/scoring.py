@@ -1,21 +1,14 @@
 """From a detector and clips to the score table, which is all that evaluation sees."""
 
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import torch
 
 from asd.data.frames import Frames
-from asd.data.recordings import read_recording
 from asd.data.store import Shard
-from asd.detection.detector import Decision, Detector
+from asd.detection.detector import Detector
 from asd.errors import InputError
-from asd.evaluation.conformal import discoveries
 from asd.evaluation.score_table import COLUMNS
-from asd.evaluation.tables import noted
 from asd.models.classifier import SectionClassifier
 from asd.models.density import DensityEstimator
 from asd.notebook.parameters import TrainingParameters
@@ -76,40 +69,6 @@ def score_table(detector: Detector, data: TrainingData, run_name: str, run_id: s
     run = {"method": detector.method, "run_name": run_name, "run_id": run_id, "seed": seed}
     table = data.clips.rename(columns={"path": "clip"}).assign(score=scores, held_out=data.is_held_out, **run)
     return table[COLUMNS].reset_index(drop=True)
-
-
-def decide_recordings(
-    detector: Detector, wavs: Iterable[Path], section: int, false_alarm_rate: float | None = None
-) -> Iterator[Decision]:
-    """Read, score and decide about wav files, one after the other; see :meth:`asd.detection.detector.Detector.decide`.
-
-    Raises:
-        InputError: a file that cannot be used, which it names; an unknown section; an impossible rate.
-    """
-    for path in wavs:
-        try:
-            waveform = read_recording(path, detector.features.sample_rate)
-            frames, notes = noted(detector.frames, waveform)
-            score = detector.score(frames, section)
-        except InputError as error:
-            raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
-        for note in notes:
-            warnings.warn(f"{path}: {note}", stacklevel=2)
-        yield detector.decide(score, section, false_alarm_rate)
-
-
-def control_fdr(decisions: Sequence[Decision], fdr: float) -> list[Decision]:
-    """Decide about all clips together, see :func:`asd.evaluation.conformal.discoveries`.
-
-    >>> alone = [Decision(5.0, 0.01, True), Decision(1.0, 0.08, True), Decision(0.0, 0.5, False)]
-    >>> [decision.anomalous for decision in control_fdr(alone, fdr=0.1)]
-    [True, False, False]
-
-    Raises:
-        InputError: a decision without p-value, or an impossible rate.
-    """
-    alarms = discoveries([decision.p_value for decision in decisions], fdr)
-    return [decision._replace(anomalous=bool(alarm)) for decision, alarm in zip(decisions, alarms, strict=True)]
 
 
 def window_scores(detector: Detector, shard: Shard, clip: str, section: int) -> np.ndarray:

@@ -58,6 +58,12 @@ def store_uri(output_root: Path) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{output_root}/mlflow.db"
 
 
+def has_store(output_root: Path) -> bool:
+    """Whether there may be a store: False where opening it would create the output root's own database."""
+    database = output_root / "mlflow.db"
+    return store_uri(output_root) != f"{SQLITE}{database}" or database.is_file()
+
+
 class Store:
     """A connection to the store, which is created first if necessary.
 
@@ -145,7 +151,7 @@ def make_database(path: Path) -> None:
 def known_runs(output_root: Path, run_ids: list[str]) -> dict[str, StoredRun]:
     """Those of the runs that the store knows, by id; none if there is no store or it cannot be queried."""
     uri = store_uri(output_root)
-    if not run_ids or (uri == f"{SQLITE}{output_root}/mlflow.db" and not (output_root / "mlflow.db").is_file()):
+    if not run_ids or not has_store(output_root):
         return {}
     try:
         found = Store(output_root).search(f"attributes.run_id IN ({', '.join(map(repr, run_ids))})")

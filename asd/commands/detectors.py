@@ -1,0 +1,28 @@
+"""What the argument DETECTOR of a command stands for."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asd.detection.detector import Detector
+
+
+def trained_detector(name: str, output_root: Path | None) -> "Detector":
+    """The detector of a file, of a run id, or of ``<machine type>/<run name>``.
+
+    Args:
+        name: which one.
+        output_root: folder of score tables and, by default, of the store; None: the default one.
+
+    Raises:
+        InputError: there is none, see :func:`asd.tracking.named.find_detector`, or the file is no detector.
+    """
+    from asd.paths import default_output_root
+
+    if Path(name).is_file() or name.endswith(".pt"):
+        from asd.detection.detector import load_detector
+
+        return load_detector(name)
+    from asd.tracking.named import find_detector  # imports MLflow, for which a file need not wait
+
+    return find_detector(name, (output_root or default_output_root()).expanduser().absolute())
