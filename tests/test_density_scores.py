@@ -1,4 +1,4 @@
-"""Scores of windows and bins of whole clips, and the density's picture in the plane."""
+"""Scores of windows of whole clips, and the density's picture in the plane."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from asd.data.clips import clips_table
 from asd.data.features import FeatureSettings
 from asd.data.store import Shard, open_shard
 from asd.detection.detector import Detector
-from asd.detection.scoring import bin_scores, window_scores
+from asd.detection.explanations import window_scores
 from asd.models.density import DensityEstimator
 from asd.plots.density import plane
 
@@ -38,31 +38,6 @@ def detector(architecture: str, n_frames: int, shard: Shard, **options: object) 
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("architecture", ["ae", "made", "maf"])
-def test_a_bin_s_score_is_the_mean_of_its_parts_in_all_windows(architecture: str, shard: Shard):
-    trained, clip = detector(architecture, 3, shard), shard.table.index[0]
-    frames = torch.from_numpy(shard.frames_of(clip))
-    parts: dict[tuple[int, int], list[float]] = {}
-    for start in range(len(frames) - 2):
-        window = frames[start : start + 3].unsqueeze(0)
-        with torch.no_grad():
-            log_prob = trained.model.log_prob_per_bin(window, torch.tensor([1]))[0]
-        for t in range(3):
-            for band in range(N_MELS):
-                parts.setdefault((start + t, band), []).append(-log_prob[t, band].item())
-    scores = bin_scores(trained, shard, clip, section=4)
-    assert scores.shape == frames.shape
-    for (t, band), values in parts.items():
-        assert scores[t, band] == pytest.approx(np.mean(values), rel=1e-4, abs=1e-4)
-
-
-@pytest.mark.parametrize("architecture", ["ae", "made", "maf"])
-def test_bins_of_a_window_sum_to_its_score(architecture: str, shard: Shard):
-    trained, clip = detector(architecture, 1, shard), shard.table.index[0]
-    bins = bin_scores(trained, shard, clip, section=3)
-    np.testing.assert_allclose(bins.mean(axis=1), window_scores(trained, shard, clip, section=3), rtol=1e-4, atol=1e-5)
-
-
 def test_a_clip_s_score_is_the_mean_or_the_maximum_over_time(shard: Shard):
     clip = shard.table.index[0]
     frames = torch.from_numpy(shard.frames_of(clip))
@@ -86,7 +61,6 @@ def test_a_clip_shorter_than_a_window_is_repeated(shard: Shard):
     n = len(shard.frames_of(clip))
     trained = detector("ae", n + 4, shard)
     assert window_scores(trained, shard, clip, section=3).shape == (1,)
-    assert bin_scores(trained, shard, clip, section=3).shape == (n + 4, N_MELS)
 
 
 class Normal(nn.Module):

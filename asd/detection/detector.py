@@ -51,6 +51,8 @@ class Detector:
         n_frames, hop: length of a snippet or window and the step from one to the next, in frames.
         reduction: a clip's score is the ``mean`` or ``max`` over its snippets.
         statistics: of the train scores, by section number: see :func:`asd.evaluation.decisions.calibrate`.
+        baseline: what is normal in each mel band, by section number, (n_mels,) each: see
+            :func:`asd.detection.explanations.baselines`. Empty for detectors from an earlier version.
     """
 
     method: str
@@ -65,6 +67,7 @@ class Detector:
     hop: int
     reduction: str
     statistics: dict[int, dict[str, Any]] = field(default_factory=dict)
+    baseline: dict[int, Tensor] = field(default_factory=dict)
 
     def frames(self, waveform: np.ndarray) -> Tensor:
         """Samples, int16 or floats in ±1, (samples,) → frames (N, n_mels) in dB.

@@ -69,35 +69,3 @@ def score_table(detector: Detector, data: TrainingData, run_name: str, run_id: s
     run = {"method": detector.method, "run_name": run_name, "run_id": run_id, "seed": seed}
     table = data.clips.rename(columns={"path": "clip"}).assign(score=scores, held_out=data.is_held_out, **run)
     return table[COLUMNS].reset_index(drop=True)
-
-
-def window_scores(detector: Detector, shard: Shard, clip: str, section: int) -> np.ndarray:
-    """The score over time: that of every snippet of one clip, (W,), ``detector.hop`` frames apart."""
-    detector.model.eval()
-    return detector.window_scores(whole_clip(detector, shard, clip), section).cpu().numpy()
-
-
-@torch.no_grad()
-def bin_scores(detector: Detector, shard: Shard, clip: str, section: int) -> np.ndarray:
-    """Where in time and frequency a clip is improbable: −log p of each bin, (N, n_mels). For density models.
-
-    A bin lies in as many windows as a window has frames (fewer at the ends); its score is the mean over these.
-    """
-    model, n = detector.model.eval(), detector.n_frames
-    assert isinstance(model, DensityEstimator)
-    frames = whole_clip(detector, shard, clip)
-    windows = frames.unfold(0, n, 1).transpose(1, 2)
-    index = torch.full((len(windows),), detector.sections.index(section), device=frames.device)
-    parts = model.log_prob_per_bin(windows, index)
-    scores, count = torch.zeros_like(frames), torch.zeros_like(frames[:, :1])
-    for i in range(n):
-        scores[i : i + len(windows)] -= parts[:, i]
-        count[i : i + len(windows)] += 1
-    return (scores / count).cpu().numpy()
-
-
-def whole_clip(detector: Detector, shard: Shard, clip: str) -> torch.Tensor:
-    """A clip's frames as the detector takes them, (N, n_mels) on its device; repeated where shorter than a snippet."""
-    frames = Frames([(shard, pd.Series([clip]))], next(detector.model.parameters()).device, detector.normalize_waveform)
-    start = torch.tensor([0])
-    return frames.crop(start, start, max(int(frames.length[0]), detector.n_frames))[0]

@@ -15,7 +15,7 @@ from torch import Tensor
 from asd.data.features import FeatureSettings
 from asd.models.made import MADE
 from asd.models.maf import MAF
-from asd.plots.common import LABEL_COLORS, mel_axis, spectrogram
+from asd.plots.common import LABEL_COLORS, spectrogram
 
 OUTLIER_STYLES = ("--", ":")
 OUTLIER_COLOR = "#444444"
@@ -67,37 +67,6 @@ def log_prob_histogram(log_prob: Mapping[str, ArrayLike]) -> Figure:
     ax.set(xlabel="log p per dimension (anything lower is counted at the left edge)", ylabel="density of windows")
     ax.set_xlim(low, high)
     ax.legend(loc="upper left")
-    return figure
-
-
-def improbable(
-    clips: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]], features: FeatureSettings, n_frames: int, hop: int
-) -> Figure:
-    """Draw clips side by side, on the same scale: their log-mels, each bin's −log p, and the score over time.
-
-    The first clip should be the normal one: its bins set the range of colours, which extends to about twice theirs.
-
-    Args:
-        clips: for each title, the frames (N, n_mels) in dB, ``bin_scores`` and ``window_scores`` (see
-            :mod:`asd.detection.scoring`).
-        features: how the frames were computed.
-        n_frames, hop: length of a window and the step between two windows, in frames.
-    """
-    figure, axes = plt.subplots(3, len(clips), figsize=(6 * len(clips), 8), squeeze=False, sharex="col", sharey="row")
-    levels = np.quantile(np.concatenate([np.ravel(frames) for frames, _, _ in clips.values()]), [0.005, 1])
-    low, high = np.quantile(next(iter(clips.values()))[1], [0.01, 0.999])
-    hop_seconds = features.hop_length / features.sample_rate
-    for column, (title, (frames, bins, scores)) in zip(axes.T, clips.items(), strict=True):
-        spectrogram(column[0], frames, features, title, vmin=levels[0], vmax=levels[1])
-        image = column[1].imshow(
-            bins.T, origin="lower", aspect="auto", cmap="viridis", vmin=low, vmax=low + 2 * (high - low),
-            extent=(0, len(bins) * hop_seconds, 0, features.n_mels),
-        )  # fmt: skip
-        mel_axis(column[1], features)
-        figure.colorbar(image, ax=column[1], label="−log p of a bin", extend="max")
-        column[2].plot((np.arange(len(scores)) * hop + n_frames / 2) * hop_seconds, scores, color=CURVE)
-        column[2].set(xlabel="time (s)", ylabel="score of a window")
-        column[0].set_xlabel("")
     return figure
 
 
