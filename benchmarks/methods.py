@@ -25,7 +25,8 @@ from asd.paths import PROJECT
 from asd.training.adaptation import adaptation_clips, adaptation_terms, gradient_norms
 from asd.training.batches import SectionBatch, WindowBatch, section_batches, window_batches
 from asd.training.data import TrainingData
-from asd.training.loop import Epoch, Optimisation, fit
+from asd.training.epochs import Epoch
+from asd.training.loop import Optimisation, fit
 from asd.training.losses import classification, margin_ranking, uniform_cross_entropy
 
 Objective = Callable[[nn.Module, SectionBatch], dict[str, Tensor]]

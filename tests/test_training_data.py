@@ -10,7 +10,8 @@ import torch
 
 from asd.data.clips import clips_table
 from asd.errors import InputError
-from asd.training.data import DEBUG_CLIPS, TrainingData, find_device, training_data
+from asd.training.data import DEBUG_CLIPS, TrainingData, training_data
+from asd.training.devices import find_device
 
 CPU = torch.device("cpu")
 ONE_SECTION = "its sections are to be told apart"

@@ -15,7 +15,8 @@ class Frames:
     """The frames of clips from one or several shards; a clip is addressed by its number.
 
     On a CPU the shards stay memory-mapped files. On a GPU the clips' frames are copied into its memory once if they fit
-    into half of what is free; otherwise they are gathered on the CPU and sent batch by batch.
+    into half of what is free; otherwise they are gathered on the CPU and sent batch by batch, from page-locked memory.
+    Neither waits for the GPU, so the next batch is gathered while the GPU works on this one.
 
     Args:
         parts: shards, and the paths of the clips taken from each.
@@ -54,7 +55,7 @@ class Frames:
         mapped = [torch.from_numpy(shard.frames) for shard, _ in parts]
         start, length, part = (table[column].to_numpy() for column in ("start", "length", "part"))
         size = 2 * length.sum() * mapped[0].shape[1]  # bytes
-        if self.device.type == "cuda" and 2 * size < torch.cuda.mem_get_info(self.device)[0]:
+        if self.device.type != "cpu" and 2 * size < free_memory(self.device):
             mapped = [gathered(mapped, part, start, length, self.device)]
             start, part = np.cumsum(length) - length, np.zeros_like(part)
         self.parts, self.features, self.mapped = parts, parts[0][0].features, mapped
@@ -77,7 +78,7 @@ class Frames:
         Returns:
             (B, n_frames, n_mels) in dB, on the training device. A clip that ends within its crop wraps around.
         """
-        memory = self.start.device
+        memory = self.start.device  # that of the device, or the host's
         clip, offset = clip.to(memory, non_blocking=True), offset.to(memory, non_blocking=True)
         position = (offset[:, None] + torch.arange(n_frames, device=memory)) % self.period[clip, None]
         row = self.start[clip, None] + position
@@ -88,6 +89,8 @@ class Frames:
             for i in self.part[clip].unique().tolist():
                 in_part = self.part[clip] == i
                 frames[in_part] = self.mapped[i][row[in_part]]
+        if memory.type != self.device.type:
+            frames = page_locked(frames, self.device)
         frames, clip = frames.to(self.device, non_blocking=True), clip.to(self.device, non_blocking=True)
         return from_fixed(frames) - self.subtracted[clip, None, None]
 
@@ -122,6 +125,16 @@ class LabelledFrames:
 
     def __len__(self) -> int:
         return len(self.frames)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free in a GPU's memory."""
+    return torch.cuda.mem_get_info(device)[0]
+
+
+def page_locked(frames: Tensor, device: torch.device) -> Tensor:
+    """A copy of the frames in memory from which a GPU reads without the host's help; as they are for other devices."""
+    return frames.pin_memory() if device.type == "cuda" else frames
 
 
 def gathered(

@@ -110,18 +110,18 @@ class Detector:
             InputError: a section that the detector was not trained for.
         """
         self.check_section(section)
-        length, n_mels = frames.shape[-2:]
+        length = frames.shape[-2]
         if length < self.n_frames:
             frames = torch.cat([frames] * -(-self.n_frames // length), dim=-2)[..., : self.n_frames, :]
-        windows = frames.unfold(-2, self.n_frames, self.hop).transpose(-1, -2)
-        shape = windows.shape[:-2]
-        device = next(self.model.parameters()).device
-        index = self.sections.index(section)
+        windows = frames.reshape(-1, *frames.shape[-2:]).unfold(1, self.n_frames, self.hop).transpose(2, 3)  # a view
+        n_windows, device = windows.shape[1], next(self.model.parameters()).device
+        index = torch.tensor(self.sections.index(section), device=device)
         scores = []
-        for batch in windows.reshape(-1, self.n_frames, n_mels).split(max(1, FRAMES_AT_ONCE // self.n_frames)):
-            batch = batch.to(device)
-            scores.append(self.model.anomaly_score(batch, torch.full((len(batch),), index, device=device)))
-        return torch.cat(scores).view(shape)
+        # Long clips with a short step have many times as many numbers in windows as in frames: only a part is copied
+        for part in torch.arange(windows[:, :, 0, 0].numel()).split(max(1, FRAMES_AT_ONCE // self.n_frames)):
+            batch = windows[part // n_windows, part % n_windows].to(device)
+            scores.append(self.model.anomaly_score(batch, index.expand(len(batch))))
+        return torch.cat(scores).view(*frames.shape[:-2], n_windows)
 
     def reduce(self, window_scores: Tensor) -> Tensor:
         """Snippets' scores (…, W) → clips' scores (…)."""

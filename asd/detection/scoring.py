@@ -14,7 +14,7 @@ from asd.models.density import DensityEstimator
 from asd.notebook.parameters import TrainingParameters
 from asd.training.data import TrainingData
 
-CLIPS_AT_ONCE = 64
+FRAMES_AT_ONCE = 20_000  # frames of clips that are loaded together: 64 clips of 10 s
 
 
 def score_clips(detector: Detector, shard: Shard, clips: pd.DataFrame) -> np.ndarray:
@@ -26,17 +26,18 @@ def score_clips(detector: Detector, shard: Shard, clips: pd.DataFrame) -> np.nda
     detector.model.eval()
     device = next(detector.model.parameters()).device
     frames = Frames([(shard, clips["path"])], device, detector.normalize_waveform)
-    scores = torch.empty(len(clips), dtype=torch.float64)
-    alike = clips.assign(length=frames.length.cpu().numpy(), row=range(len(clips))).groupby(["section", "length"])
+    scores = torch.empty(len(clips), dtype=torch.float64, device=device)
+    alike = clips.assign(length=frames.length.numpy(), row=range(len(clips))).groupby(["section", "length"])
     for (section, length), group in alike:
-        for rows in torch.tensor(group["row"].to_numpy()).split(CLIPS_AT_ONCE):
+        for rows in torch.tensor(group["row"].to_numpy()).split(max(1, FRAMES_AT_ONCE // int(length))):
             whole = frames.crop(rows, torch.zeros_like(rows), int(length))
-            scores[rows] = detector.reduce(detector.window_scores(whole, int(section))).double().cpu()
-    invalid = ~np.isfinite(scores.numpy())
+            scores[rows] = detector.reduce(detector.window_scores(whole, int(section))).double()
+    found = scores.cpu().numpy()  # here, and nowhere before, the host waits for a GPU
+    invalid = ~np.isfinite(found)
     if invalid.any():
         first = clips["path"].iloc[int(invalid.argmax())]
         raise InputError(f"{first}: its score is not finite ({invalid.sum()} such clips)")
-    return scores.numpy()
+    return found
 
 
 def build_detector(

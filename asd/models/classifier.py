@@ -49,4 +49,6 @@ class SectionClassifier(nn.Module):
         """
         logits = self(frames).float()
         own = one_hot(section, logits.shape[1]).bool()
-        return logits.masked_fill(own, -torch.inf).logsumexp(dim=1) - logits.gather(1, section.unsqueeze(1)).squeeze(1)
+        # not logits[own]: on a GPU a mask as index would wait until the mask is computed
+        own_logit = logits.gather(1, section.unsqueeze(1)).squeeze(1)
+        return logits.masked_fill(own, -torch.inf).logsumexp(dim=1) - own_logit

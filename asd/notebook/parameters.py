@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from asd.paths import default_data_root, default_output_root
 
 ARCHITECTURES = ("ae", "made", "maf")  # as in asd.models.density, which is too heavy to import here
-NOT_TRAINING = {"machine_type", "data_root", "output_root", "run_name", "device", "retrain"}
+NOT_TRAINING = {"machine_type", "data_root", "output_root", "run_name", "device", "precision", "compile", "retrain"}
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -75,6 +75,7 @@ class FittingParameters(Parameters):
     rampdown_length: Annotated[int, Field(ge=0)]
     max_epochs: Count
     device: str
+    precision: Literal["auto", "float32", "bfloat16"]
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     debug: bool
     retrain: bool
@@ -127,6 +128,7 @@ class TrainingParameters(FeatureParameters, FittingParameters):
     snippet_hop_size: Positive | None
     reduction: Literal["mean", "max"]
     normalize_waveform: bool
+    compile: bool
     least_frames: ClassVar[int] = 1  # that a snippet needs
 
     @field_validator("sections")

@@ -24,7 +24,7 @@ from asd.evaluation.score_table import read_table, table_path, write_table
 from asd.files import replacing
 from asd.tracking.identity import code_digest, git_revision, identity_digest
 from asd.tracking.mlflow_store import Store, StoredRun, save_servable
-from asd.training.loop import Epoch
+from asd.training.epochs import Epoch
 
 DETECTOR, SCORES, HISTORY = "detector.pt", "scores.csv", "history.csv"
 

@@ -35,8 +35,7 @@ def adaptation_terms(model: SectionClassifier, batch: SectionBatch, margin: floa
     logits = model.network.classify(embedding)
     n, m = batch.n_source, len(batch.section)
     section = batch.section.argmax(dim=1)
-    with torch.autocast(embedding.device.type, enabled=False):
-        semantic, contrastive = ccsa(embedding[:n].float(), embedding[n:m].float(), section[:n], section[n:], margin)
+    semantic, contrastive = ccsa(embedding[:n].float(), embedding[n:m].float(), section[:n], section[n:], margin)
     terms = {
         "source": classification(logits[:n], batch.section[:n]).mean(),
         "target": classification(logits[n:m], batch.section[n:]).mean(),

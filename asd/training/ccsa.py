@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 ROUNDING = 1e-14  # of |a|² + |b|²: the difference that rounding in float64 leaves between equal embeddings
-CLOSE = 1e-4  # of |a|² + |b|²: for closer pairs, float32 would lose too much of the gradient
 
 
 def ccsa(
@@ -55,9 +54,10 @@ def mean_squared_differences(source: Tensor, target: Tensor) -> Tensor:
     """Mean squared difference of each source and each target embedding, (Bs, …) and (Bt, …): (Bs, Bt).
 
     Computed from matrix products, |a − b|² = |a|² + |b|² − 2ab, in a fraction of the time and memory that all
-    differences would take. Where embeddings are close, the subtraction cancels most digits. So it is done in float64, a
-    block of columns at a time, so that there is never a float64 copy of the embeddings; if any pair is close, so are
-    the gradients. The result is float32, or float64 for float64 embeddings.
+    differences would take. Where embeddings are close, the subtraction cancels most digits. So it is done in float64,
+    and so are the gradients, a block of columns at a time: there is never a float64 copy of the embeddings. (Float32
+    would do for pairs that are far apart, but to ask whether they are, the host would have to wait for a GPU in every
+    step.) The result is float32, or float64 for float64 embeddings.
 
     Example:
         >>> mean_squared_differences(torch.tensor([[0.0, 0.0], [1.0, 2.0]]), torch.tensor([[1.0, 0.0]]))
@@ -72,33 +72,31 @@ class _MeanSquaredDifferences(torch.autograd.Function):
     def forward(ctx: Any, source: Tensor, target: Tensor) -> Tensor:
         product = torch.zeros(len(source), len(target), dtype=torch.float64, device=source.device)
         norms = torch.zeros_like(product)
-        for _, a, b in _blocks(source, target, torch.float64):
+        for _, a, b in _blocks(source, target):
             norm_a, norm_b = torch.linalg.vector_norm(a, dim=1), torch.linalg.vector_norm(b, dim=1)
             norms += norm_a.square().unsqueeze(1) + norm_b.square()
             product.addmm_(a, b.T)
         squared = norms - 2 * product
-        squared[squared < ROUNDING * norms] = 0
-        least = torch.promote_types(source.dtype, torch.float32)
+        squared = torch.where(squared < ROUNDING * norms, 0, squared)
         ctx.save_for_backward(source, target)
-        ctx.precision = torch.float64 if (squared < CLOSE * norms).any() else least
-        return (squared / source.shape[1]).to(least)
+        return (squared / source.shape[1]).to(torch.promote_types(source.dtype, torch.float32))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         source, target = ctx.saved_tensors
-        weight = gradient.to(ctx.precision) * (2 / source.shape[1])
+        weight = gradient.double() * (2 / source.shape[1])
         of_source, of_target = weight.sum(dim=1, keepdim=True), weight.sum(dim=0).unsqueeze(1)
         source_gradient, target_gradient = torch.empty_like(source), torch.empty_like(target)
-        for columns, a, b in _blocks(source, target, ctx.precision):  # Σ w (a − b) = (Σ w) a − Σ w b
+        for columns, a, b in _blocks(source, target):  # Σ w (a − b) = (Σ w) a − Σ w b
             source_gradient[:, columns] = (of_source * a).addmm_(weight, b, alpha=-1)
             target_gradient[:, columns] = (of_target * b).addmm_(weight.T, a, alpha=-1)
         return source_gradient, target_gradient
 
 
-def _blocks(source: Tensor, target: Tensor, precision: torch.dtype) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Blocks of columns in the given precision: on a CPU narrow enough for the cache, elsewhere few wide ones."""
+def _blocks(source: Tensor, target: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Blocks of columns in float64: on a CPU narrow enough for the cache, elsewhere few wide ones."""
     width = 2**13 if source.device.type == "cpu" else 2**18
     for start in range(0, source.shape[1], width):
         columns = slice(start, start + width)
-        yield columns, source[:, columns].to(precision), target[:, columns].to(precision)
+        yield columns, source[:, columns].double(), target[:, columns].double()

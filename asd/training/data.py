@@ -20,25 +20,6 @@ HELD_OUT_BATCH = 32  # clips
 DEBUG_CLIPS = 4  # of each machine type, section, domain, split and label
 
 
-def find_device(name: str) -> torch.device:
-    """The device of that name; ``auto`` is a GPU if there is one.
-
-    Raises:
-        InputError: the GPU does not exist.
-
-    Example:
-        >>> find_device("cpu")
-        device(type='cpu')
-    """
-    n_devices = torch.cuda.device_count()
-    if name == "auto":
-        name = "cuda" if n_devices else "cpu"
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= n_devices:
-        raise InputError(f"device: {name!r} is not available: {n_devices} CUDA devices found; allowed: 'cpu', 'auto'")
-    return device
-
-
 @dataclass(frozen=True)
 class TrainingData:
     """What a training draws from.

@@ -8,6 +8,7 @@ ended without the interruption.
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -16,11 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from asd.errors import InputError
-from asd.files import replacing
-from asd.weights import load_weights
+from asd.training.epochs import Epoch, Estimate, load_state, progress_line, save_state
 
 Batch = TypeVar("Batch")
-WARM_UP, MEASURED = 2, 4  # steps before the time of a step is measured, and steps that are measured
 GRADIENT_NORM = 10.0  # longer gradients are clipped: one odd batch must not throw the weights far away
 
 
@@ -57,16 +56,6 @@ class Optimisation:
         return self.min_learning_rate + (self.learning_rate - self.min_learning_rate) * left
 
 
-@dataclass(frozen=True)
-class Epoch:
-    """An epoch's results: its number from 0, means of the objective's terms and measures on the held-out clips."""
-
-    number: int
-    means: dict[str, float]
-    learning_rate: float
-    seconds: float
-
-
 class NonFiniteLossError(RuntimeError):
     """A loss was infinite or not a number; the message says in which epoch, and what helps."""
 
@@ -80,6 +69,8 @@ def fit(
     steps: int,
     validate: Callable[[nn.Module], dict[str, float]] = lambda model: {},
     device: torch.device | str = "cpu",
+    precision: torch.dtype = torch.float32,
+    compile: bool = False,
     resume: Path | None = None,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Epoch]:
@@ -92,7 +83,10 @@ def fit(
         optimisation: how long and how fast.
         steps: number of batches per epoch, to estimate how long training will take.
         validate: measures on held-out clips by name, of the model in evaluation mode; called after every epoch.
-        device: on a CUDA device, the objective runs in bfloat16 where that is safe.
+        device: where the model is.
+        precision: bfloat16: the objective runs in it where that is safe, see
+            :func:`asd.training.devices.find_precision`.
+        compile: fuse the objective's operations with ``torch.compile``, which takes a minute and needs a C++ compiler.
         resume: the file that keeps the state after every epoch; if it exists, training is resumed from it.
         progress: called with a line of text after a few steps and after every epoch.
 
@@ -116,6 +110,8 @@ def fit(
     if resume is not None and resume.is_file():
         history = load_state(resume, model, optimizer)
         yield from history
+    if compile:
+        objective = torch.compile(objective)
     estimate = Estimate(steps, optimisation.max_epochs, device, progress)
     for number in range(len(history), optimisation.max_epochs):
         learning_rate = optimisation.learning_rate_at(number)
@@ -125,14 +121,8 @@ def fit(
         started = time.perf_counter()
         sums: dict[str, Tensor] = {}
         for step, batch in enumerate(batches(number)):
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                terms = objective(model, batch)
-            optimizer.zero_grad(set_to_none=True)
-            terms["loss"].backward()
-            nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
-            optimizer.step()
-            for name, value in terms.items():  # summed on the device: reading a number would wait for it
-                sums[name] = sums.get(name, 0) + value.detach()
+            for name, value in train_step(model, batch, objective, optimizer, device, precision).items():
+                sums[name] = sums.get(name, 0) + value  # on the device: reading a number would wait for it
             if not history:
                 estimate.after(step, sums["loss"])
         means = finite({name: float(value) / (step + 1) for name, value in sums.items()}, number, learning_rate)
@@ -147,31 +137,26 @@ def fit(
     model.eval()
 
 
-class Estimate:
-    """Measures a few steps of the first epoch and reports how long training will take.
+def train_step(
+    model: nn.Module,
+    batch: Batch,
+    objective: Callable[[nn.Module, Batch], dict[str, Tensor]],
+    optimizer: torch.optim.Optimizer,
+    device: torch.device,
+    precision: torch.dtype,
+) -> dict[str, Tensor]:
+    """One step of the optimiser; see :func:`fit`. Nothing in it waits for the device.
 
-    Args:
-        steps: number of batches per epoch.
-        max_epochs: number of epochs.
-        device: where the model is trained.
-        progress: called once, with a line of text.
+    Returns:
+        The objective's terms, scalars on the device.
     """
-
-    def __init__(self, steps: int, max_epochs: int, device: torch.device, progress: Callable[[str], None]):
-        self.steps, self.max_epochs, self.device, self.progress = steps, max_epochs, device, progress
-        self.started = 0.0
-
-    def after(self, step: int, loss: Tensor) -> None:
-        """Start the clock after the warm-up, and report once enough steps are done."""
-        if step not in (WARM_UP, WARM_UP + MEASURED):
-            return
-        float(loss)  # waits for the device
-        if step == WARM_UP:
-            self.started = time.perf_counter()
-        else:
-            seconds = (time.perf_counter() - self.started) / MEASURED * self.steps * self.max_epochs
-            work = f"{self.steps} steps × {self.max_epochs} epochs"
-            self.progress(f"{work}, about {duration(seconds)} on {self.device.type}")
+    with nullcontext() if precision == torch.float32 else torch.autocast(device.type, precision):
+        terms = objective(model, batch)
+    optimizer.zero_grad(set_to_none=True)
+    terms["loss"].backward()
+    nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
+    optimizer.step()
+    return {name: value.detach() for name, value in terms.items()}
 
 
 def finite(means: dict[str, float], number: int, learning_rate: float) -> dict[str, float]:
@@ -186,63 +171,6 @@ def finite(means: dict[str, float], number: int, learning_rate: float) -> dict[s
             f" (now {learning_rate:g}) usually helps. Nothing was scored."
         )
     return means
-
-
-def progress_line(history: list[Epoch], max_epochs: int) -> str:
-    """How far training is and how long the rest will take."""
-    done, last = len(history), history[-1]
-    left = last.seconds * (max_epochs - done)
-    terms = ", ".join(f"{name} {value:.3f}" for name, value in last.means.items())
-    return f"epoch {done} of {max_epochs}: {terms}; {last.seconds:.1f} s per epoch, {duration(left)} left"
-
-
-def duration(seconds: float) -> str:
-    """``seconds`` in words.
-
-    Example:
-        >>> duration(42.3), duration(1000), duration(10000)
-        ('42 s', '17 min', '2.8 h')
-    """
-    for limit, unit, name in ((100, 1, "s"), (6000, 60, "min")):
-        if seconds < limit:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{seconds / 3600:.1f} h"
-
-
-def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, history: list[Epoch]) -> None:
-    """Write all that is needed to resume training, or leave the file as it was.
-
-    Raises:
-        InputError: it cannot be written, for instance because the disk is full.
-    """
-    state = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "history": [(e.number, e.means, e.learning_rate, e.seconds) for e in history],
-    }
-    try:
-        with replacing(path) as temporary:
-            torch.save(state, temporary)
-    except (OSError, RuntimeError) as error:  # torch raises its own error on a full disk
-        raise InputError(f"{path}: the state of the training cannot be written; is the disk full? ({error})") from error
-
-
-def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> list[Epoch]:
-    """Read what :func:`save_state` has written, and return the epochs so far.
-
-    Raises:
-        InputError: the file is damaged, or of another training.
-    """
-    try:
-        state = load_weights(path)
-        model.load_state_dict(state["model"])
-        if optimizer is not None:
-            optimizer.load_state_dict(state["optimizer"])
-        return [Epoch(*epoch) for epoch in state["history"]]
-    except InputError as error:
-        raise InputError(f"{error}; delete it to start again") from error
-    except (RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: the state of another training ({error}); delete it to start again") from error
 
 
 def restore(path: Path, model: nn.Module, optimisation: Optimisation) -> list[Epoch]:
