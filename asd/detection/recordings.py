@@ -103,8 +103,8 @@ def best_section(detector: Detector, frames: Tensor) -> int:
 
     Raw scores cannot be compared: each section has its own mean and spread. P-values can, and choosing the highest
     one keeps the false-alarm rate: the p-value of the true section, whichever it is, is at most as high, so a normal
-    recording alarms at most as often as if its section were known. (An anomalous one may escape that resembles another
-    section; that is the price.) P-values move in steps; among equal ones, and for detectors that know none, the lowest
+    recording alarms at most as often as if its section were known. The price is that anomalous ones escape which another
+    section would call normal, so it is better to give the section where it is known. P-values move in steps; among equal ones, and for detectors that know none, the lowest
     score decides, in standard deviations from the mean of the scores of the clips trained on.
     """
 
@@ -112,7 +112,7 @@ def best_section(detector: Detector, frames: Tensor) -> int:
         score = detector.score(frames, section)
         decision = detector.decide(score, section)
         known = detector.statistics[section]
-        mean, std = (known.get(f"trained_{name}", known.get(name)) for name in ("mean", "std"))
+        mean, std = (known.get(f"trained_{name}", known[name]) for name in ("mean", "std"))
         return float(np.nan_to_num(decision.p_value)), -(score - mean) / (std or 1.0)
 
     return max(detector.sections, key=fit)

@@ -110,7 +110,8 @@ def score_windows(
         blocks: samples, int16 or floats in ±1, at the detector's sampling rate.
         windowing: length and step of the windows.
         name: of the file, which may tell the section.
-        section: that the recording is of; None: as its name tells, otherwise the one that fits the first window best.
+        section: that the recording is of; None: as its name tells, otherwise the one that fits the first window best
+            (for whose later windows the false-alarm rate of the true section is then not promised).
         false_alarm_rate: stated; None: the detector's own.
 
     A window that cannot be scored, such as one with NaN samples, has no decision. Samples far beyond ±1 cause one
