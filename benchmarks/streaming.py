@@ -1,9 +1,10 @@
 """A one-hour recording scored over time: how many times faster than real time, and how much memory it takes.
 
 The recording is synthesised block by block into a scratch file. Each measurement runs in a process of its own, since a
-process's peak of memory never falls: windows of 10 s, every 5 s, scored by an untrained detector of the reference's size
-(as slow as a trained one). *Own memory* is what the process's peak grows by after torch was imported, the detector was
-loaded and one window was scored.
+process's peak of memory never falls: windows of 10 s, every 5 s, scored by an untrained detector of the reference's
+size (as slow as a trained one). *Own memory* is what the process's peak grows by after torch was imported, the detector
+was loaded and one short window was scored. Where other processes run beside it, the processor's seconds say more than
+those of the clock.
 
     python benchmarks/streaming.py
 """
@@ -65,9 +66,10 @@ def measure(method: str, path: Path) -> dict[str, float]:
     windowing, block = Windowing(WINDOW, HOP), round(HOP * RATE)
     for _ in score_windows(detector, [next(read_blocks(path, RATE, block))], windowing, section=0):
         pass
-    before, start = peak(), time.perf_counter()
+    before, start, busy = peak(), time.perf_counter(), time.process_time()
     n_windows = sum(1 for _ in score_windows(detector, read_blocks(path, RATE, block), windowing, section=0))
-    return {"seconds": time.perf_counter() - start, "growth": peak() - before, "before": before, "windows": n_windows}
+    found = {"seconds": time.perf_counter() - start, "busy": time.process_time() - busy}
+    return found | {"growth": peak() - before, "before": before, "windows": n_windows}
 
 
 def main() -> None:
@@ -81,7 +83,8 @@ def main() -> None:
                 found = json.loads(told.stdout)
                 print(
                     f"{method:10} {minutes:3} min, {found['windows']:.0f} windows: {found['seconds']:6.1f} s,"
-                    f" {60 * minutes / found['seconds']:6.0f} × real time; own memory +{found['growth']:.0f} MB"
+                    f" {60 * minutes / found['seconds']:6.0f} × real time ({found['busy']:.1f} s of"
+                    f" the processor); own memory +{found['growth']:.0f} MB"
                     f" (after the first window {found['before']:.0f} MB)",
                     flush=True,
                 )

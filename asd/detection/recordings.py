@@ -103,9 +103,10 @@ def best_section(detector: Detector, frames: Tensor) -> int:
 
     Raw scores cannot be compared: each section has its own mean and spread. P-values can, and choosing the highest
     one keeps the false-alarm rate: the p-value of the true section, whichever it is, is at most as high, so a normal
-    recording alarms at most as often as if its section were known. The price is that anomalous ones escape which another
-    section would call normal, so it is better to give the section where it is known. P-values move in steps; among equal ones, and for detectors that know none, the lowest
-    score decides, in standard deviations from the mean of the scores of the clips trained on.
+    recording alarms at most as often as if its section were known. The price: an anomalous one escapes where it would
+    be normal for another section, so it is better to give the section if it is known. P-values move in steps; among
+    equal ones, and for detectors that know none, the lowest score decides, in standard deviations from the mean of the
+    scores of the clips trained on.
     """
 
     def fit(section: int) -> tuple[float, float]:
