@@ -121,15 +121,16 @@ def tables(results: pd.DataFrame) -> None:
             "share of these": known.groupby("map")["share"].mean(),
         }
     )
-    chance = results[results["map"] == CHANCE].set_index("path")["hit"]
-    overall["chance of these"] = known["path"].map(chance).groupby(known["map"]).mean()
+    for name in (CHANCE, LOUDEST):
+        hit = results[results["map"] == name].set_index("path")["hit"]
+        overall[f"{name} of these"] = known["path"].map(hit).groupby(known["map"]).mean()
     order = [name for name in ORDER if name in overall.index]
     print(f"{n} anomalous test clips\n{(100 * overall.loc[order]).round(1).to_string()}")
     for title, rows in (("all", results), ("detected", known)):
         for by in ("machine_type", "fault"):
             keys = ["machine_type", "fault"] if by == "fault" else ["machine_type"]
             for value, name in (("hit", "hit rate"), ("share", "share inside")):
-                if title == "all" or value == "hit":
+                if title == "all" or (value, by) == ("hit", "machine_type"):  # few of a fault are detected
                     table = (100 * rows.groupby([*keys, "map"])[value].mean()).unstack().reindex(columns=order)
                     print(f"\n{name} (%), {title} clips, by {by.replace('_', ' ')}\n{table.round(0).to_string()}")
 

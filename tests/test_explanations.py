@@ -7,10 +7,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 import torch
+from click.testing import CliRunner
 from conftest import PROJECT, tiny_detector
 from torch import nn
 
+from asd.cli import main
 from asd.data.clips import clips_table
 from asd.data.features import FeatureSettings, mel_frequencies
 from asd.data.regions import fault_regions, region_bins
@@ -255,3 +258,49 @@ def test_a_map_of_embeddings_has_a_panel_per_domain_and_fills_anomalies():
               if len(c.get_offsets())}  # fmt: skip
     assert filled == {(0.0, 1.0): False, (2.0, 3.0): True, (4.0, 5.0): True, (6.0, 7.0): False}
     plt.close(figure)
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / "in" / name for name in ("a/hum.wav", "b/hum.wav", "b/short.wav")]
+    for path, n in zip(paths, (16000, 32000, 4000), strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, 0.1 * np.random.default_rng(0).normal(size=n), 16000)
+    return paths
+
+
+def score(*arguments: object):
+    return CliRunner().invoke(main, ["score", *map(str, arguments), "--section", "3"])
+
+
+@pytest.mark.parametrize("kind", ["classifier", "density"])
+def test_score_draws_one_picture_per_recording(kind: str, recordings: list[Path], tmp_path: Path):
+    detector = tiny_detector(kind)
+    detector.baseline = {3: torch.full((16,), -20.0)}
+    detector.save(tmp_path / "detector.pt")
+    told = score(tmp_path / "detector.pt", recordings[0], "--explain", tmp_path / "why.png")
+    assert told.exit_code == 0 and "why.png: 1 picture" in told.stderr, told.output
+    assert plt.imread(tmp_path / "why.png").shape[1] > 800
+    assert "compared with itself" not in told.stderr
+    told = score(tmp_path / "detector.pt", tmp_path / "in", "--explain", tmp_path / "new" / "pictures")
+    assert told.exit_code == 0, told.output
+    names = sorted(path.name for path in (tmp_path / "new" / "pictures").iterdir())
+    assert names == ["hum-2.png", "hum.png", "short.png"]
+
+
+def test_score_says_what_a_picture_cannot_be(recordings: list[Path], tmp_path: Path):
+    tiny_detector("density").save(tmp_path / "detector.pt")
+    told = score(tmp_path / "detector.pt", *recordings, "--explain", tmp_path / "why.png")
+    assert told.exit_code == 2 and "3 recordings" in told.stderr and "folder" in told.stderr
+    told = score(tmp_path / "detector.pt", recordings[0], "--window", 1, "--explain", tmp_path / "why.png")
+    assert told.exit_code == 2 and "--plot" in told.stderr
+    told = score(tmp_path / "detector.pt", recordings[0], "--explain", tmp_path / "why.png")
+    assert told.exit_code == 0 and "compared with itself" in told.stderr
+
+
+def test_pictures_are_drawn_of_the_recordings_that_can_be_read(recordings: list[Path], tmp_path: Path):
+    tiny_detector("density").save(tmp_path / "detector.pt")
+    recordings[1].write_bytes(b"no sound")
+    told = score(tmp_path / "detector.pt", *recordings, "--explain", tmp_path / "pictures")
+    assert told.exit_code == 1
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["hum.png", "short.png"]

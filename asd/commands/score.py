@@ -8,6 +8,7 @@ import click
 
 from asd.commands.detectors import trained_detector
 from asd.commands.output import FORMATS, Rows, notices, of_section, say, tell_shortfalls, verdict
+from asd.commands.score_explained import draw_explanations, picture_paths
 from asd.commands.score_windows import score_over_time
 
 if TYPE_CHECKING:
@@ -43,6 +44,11 @@ BAR_FROM = 10  # recordings: fewer need no progress bar
 @click.option(
     "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the score over time into this file."
 )
+@click.option(
+    "--explain",
+    type=click.Path(path_type=Path),
+    help="Draw where in time and frequency a recording is anomalous into this file; for several ones, a folder.",
+)
 @click.option("--output-root", type=click.Path(path_type=Path), help="Instead of ASD_OUTPUT_ROOT or outputs/.")
 def score(detector: str, files: tuple[Path, ...], output_root: Path | None, **options: Any) -> None:
     """Score FILES with a trained DETECTOR: <machine type>/<run name>, a run id (see `asd runs`), or a file detector.pt.
@@ -70,6 +76,8 @@ def score(detector: str, files: tuple[Path, ...], output_root: Path | None, **op
     if options["section"] is not None:
         trained.check_section(options["section"])
     recordings = find_recordings(files)
+    if options["explain"] is not None:
+        picture_paths(recordings, options["explain"])  # which fails before anything is scored
     rows = Rows(options["form"], max(len(click.format_filename(path)) for path in recordings))
     with notices():
         judge = score_over_time if options["window"] is not None else score_whole
@@ -82,6 +90,8 @@ def check_together(files: tuple[Path, ...], options: dict[str, Any]) -> None:
     """Refuse options that contradict each other, or that lack another one."""
     if options["false_alarm_rate"] is not None and options["fdr"] is not None:
         raise click.UsageError("--false-alarm-rate and --fdr are two rules: give one of them")
+    if options["explain"] is not None and options["window"] is not None:
+        raise click.UsageError("--explain draws recordings as a whole, --plot what --window prints: give one")
     if options["window"] is None:
         for name in ("hop", "plot"):
             if options[name] is not None:
@@ -115,6 +125,8 @@ def score_whole(detector: "Detector", recordings: list[Path], rows: Rows, option
         for (path, _, section), decision in zip(done, decisions, strict=True):
             rows.write(whole_row(path, decision, section))
     tell_shortfalls(detector, [section for _, _, section in done], options)
+    if options["explain"] is not None:
+        draw_explanations(detector, done, recordings, options["explain"])
     return len(recordings) - len(done)
 
 
