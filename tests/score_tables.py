@@ -28,9 +28,9 @@ def write_scores(table: pd.DataFrame, output_root: Path) -> None:
         write_table(rows, table_path(output_root, machine_type, rows["run_name"].iloc[0]))
 
 
-def report_of(tables: Tables, data_root: Path, path: Path, remarks: Sequence[str] = ()) -> Path:
+def report_of(tables: Tables, data_root: Path, path: Path, remarks: Sequence[str] = (), **further: object) -> Path:
     """Evaluate the tables and write the report."""
     facts = {run_id: RunFacts() for table in tables.values() for run_id in table["run_id"].unique()}
     options = {"false_alarm_rate": 0.1, "quantile": 0.9, "held_out": False, "resamples": 100, "seed": 0}
     evaluation = evaluate(tables, facts, **options, notes=remarks)
-    return write_report(path, evaluation, next(iter(tables)), data_root, FeatureSettings())
+    return write_report(path, evaluation, next(iter(tables)), data_root, FeatureSettings(), **further)

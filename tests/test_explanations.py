@@ -26,6 +26,7 @@ from asd.errors import InputError
 from asd.models.density import DensityEstimator
 from asd.plots.embeddings import embedding_map
 from asd.plots.explanations import Explained, explanation_picture
+from asd.tracking.explainer import Explainer
 
 FEATURES = FeatureSettings(n_mels=16)
 
@@ -258,6 +259,22 @@ def test_a_map_of_embeddings_has_a_panel_per_domain_and_fills_anomalies():
               if len(c.get_offsets())}  # fmt: skip
     assert filled == {(0.0, 1.0): False, (2.0, 3.0): True, (4.0, 5.0): True, (6.0, 7.0): False}
     plt.close(figure)
+
+
+def test_an_ensemble_s_map_is_the_mean_of_its_members_in_units_of_their_train_scores(
+    two_machines: Path, tmp_path: Path
+):
+    path = fan_clips(two_machines)["path"].iloc[0]
+    members = {"a": tiny_detector("classifier"), "b": tiny_detector("density")}
+    rows = {"machine_type": "fan", "section": 0, "split": "train", "held_out": False}
+    tables = {name: pd.DataFrame({"run_id": name, "score": [0.0, 2.0 * s]} | rows) for name, s in (("a", 3), ("b", 5))}
+    explainer = Explainer(tmp_path, two_machines, tables)
+    assert explainer({"clip": path, "section": 0, "run_id": "a"}) is None  # there is no store
+    explainer.store = SimpleNamespace(read=lambda run_id, name, reader: members[run_id])
+    explainer.detector.cache_clear()
+    alone = {name: explainer({"clip": path, "section": 0, "run_id": name}) for name in members}
+    both = explainer({"clip": path, "section": 0, "run_id": "a+b"})
+    np.testing.assert_allclose(both, (alone["a"] / 3 + alone["b"] / 5) / 2, rtol=1e-5, atol=1e-6)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import io
 import struct
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 import soundfile
 from score_tables import report_of, run_table
@@ -69,6 +70,23 @@ def test_the_pictures_are_pictures_with_a_text_in_their_place(page):
         assert picture[:8] == b"\x89PNG\r\n\x1a\n"
         assert min(struct.unpack(">II", picture[16:24])) > 100  # width and height in pixels
     assert all(image["alt"] for image in page.elements["img"])
+
+
+def test_misses_are_explained_where_their_run_can_explain_them(two_machines, clips, tmp_path):
+    table = run_table(clips[clips["machine_type"] == "fan"], "aux", gap=0.0)
+    asked = []
+
+    def explain(clip):
+        asked.append(clip)
+        return np.ones((30, 128)) if len(asked) % 2 else None  # clips of 1 s
+
+    page = Page(report_of({"aux": table}, two_machines, tmp_path / "report.html", explain=explain).read_text())
+    assert {clip["run_id"] for clip in asked} == {"id-aux"} and len(asked) > 1
+    misses = [image for image in page.elements["img"] if image["alt"].startswith("Log-mel")]
+    heights = [struct.unpack(">II", content(image["src"], "image/png")[16:24])[1] for image in misses]
+    assert ["and explanation" in image["alt"] for image in misses] == [i % 2 == 0 for i in range(len(asked))]
+    assert min(heights[::2]) > 1.3 * max(heights[1::2])
+    assert "raises the score" in page.text
 
 
 def test_the_players_hold_the_recordings_that_are_named(page, two_machines):

@@ -6,7 +6,7 @@ be sent by mail and read in ten years. The template ``report.html.j2`` lies besi
 
 import base64
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,13 @@ from asd.files import replacing
 from asd.plots import common as plots
 from asd.plots import decisions as decision_plots
 from asd.plots import evaluation as evaluation_plots
+from asd.plots.explanations import Explained, explanation_picture
 from asd.report import leaderboard
 
 PER_KIND = 2  # clips that are shown of missed anomalies and of false alarms, per machine type
 PERCENT = "{:.1f}".format
 RATIO = "{:.2f}".format
+Explain = Callable[[Mapping[str, Any]], np.ndarray | None]  # a clip's explanation (N, n_mels), None without detector
 
 
 def embedded(figure: Figure) -> str:
@@ -107,7 +109,7 @@ def worst(table: pd.DataFrame, limits: pd.DataFrame) -> list[dict[str, Any]]:
         limits: its rows of :func:`asd.evaluation.results.add_decisions`.
 
     Returns:
-        Up to ``PER_KIND`` of each: kind, clip, section, domain, score, threshold.
+        Up to ``PER_KIND`` of each: kind, clip, section, domain, score, threshold, run_id.
     """
     train = table[table["split"] == "train"].groupby("section")["score"]
     scale = train.std(ddof=0).replace(0, 1.0)
@@ -119,7 +121,7 @@ def worst(table: pd.DataFrame, limits: pd.DataFrame) -> list[dict[str, Any]]:
     test["excess"] = beyond.where(np.isfinite(beyond), relative)  # where no clip can alarm
     missed = test[(test["label"] == 1) & (test["decision"] == 0)].nsmallest(PER_KIND, "excess")
     alarms = test[(test["label"] == 0) & (test["decision"] == 1)].nlargest(PER_KIND, "excess")
-    columns = ["clip", "section", "domain", "score", "threshold"]
+    columns = ["clip", "section", "domain", "score", "threshold", "run_id"]
     return [
         {"kind": kind, **row}
         for kind, misses in (("missed anomaly", missed), ("false alarm", alarms))
@@ -127,27 +129,43 @@ def worst(table: pd.DataFrame, limits: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def seen_and_heard(clip: dict[str, Any], data_root: Path, features: FeatureSettings) -> dict[str, Any]:
-    """Add ``picture`` (spectrogram) and ``sound`` as data URIs, or ``fault`` where the recording cannot be used."""
+def seen_and_heard(
+    clip: dict[str, Any], data_root: Path, features: FeatureSettings, explain: Explain | None
+) -> dict[str, Any]:
+    """Add ``picture`` (spectrogram, above its explanation if there is one) and ``sound`` as data URIs.
+
+    Where the recording cannot be used, add ``fault`` instead. ``explained`` says whether there is an explanation.
+    """
     path = data_root / clip["clip"]
     try:
         frames = log_mel(as_float(read_recording(path, features.sample_rate)), features)
         sound = base64.b64encode(path.read_bytes()).decode()
+        explanation = None if explain is None else explain(clip)
     except InputError as error:
         return clip | {"fault": str(error)}
-    figure, ax = plt.subplots(figsize=(4.6, 2.6))
-    plots.spectrogram(ax, frames, features)
-    return clip | {"picture": embedded(figure), "sound": f"data:audio/wav;base64,{sound}"}
+    explained = explanation is not None and explanation.shape == frames.shape
+    if explanation is not None and explained:
+        figure = explanation_picture([Explained("", frames.numpy(), explanation)], features, width=5)
+    else:
+        figure, ax = plt.subplots(figsize=(4.6, 2.6))
+        plots.spectrogram(ax, frames, features)
+    sound = f"data:audio/wav;base64,{sound}"
+    return clip | {"picture": embedded(figure), "sound": sound, "explained": explained}
 
 
 def machine_section(
-    machine_type: str, run_name: str, evaluation: Evaluation, data_root: Path, features: FeatureSettings
+    machine_type: str,
+    run_name: str,
+    evaluation: Evaluation,
+    data_root: Path,
+    features: FeatureSettings,
+    explain: Explain | None,
 ) -> dict[str, Any]:
     """What the report says about a machine type: all its runs in a table, ``run_name`` in pictures and sounds."""
     tables = evaluation.of(machine_type)
     limits = evaluation.limits_of(machine_type, run_name)
     cells, means = evaluation.cells_of(machine_type, run_name), evaluation.means
-    misses = [seen_and_heard(clip, data_root, features) for clip in worst(tables[run_name], limits)]
+    misses = [seen_and_heard(clip, data_root, features, explain) for clip in worst(tables[run_name], limits)]
     return {
         "name": machine_type,
         "run": run_name,
@@ -158,6 +176,7 @@ def machine_section(
         "roc": embedded(evaluation_plots.roc_curves(tables[run_name], cells)),
         "scores": embedded(decision_plots.thresholds(tables[run_name], limits)),
         "worst": [clip for clip in misses if "fault" not in clip],
+        "explained": any(clip.get("explained") for clip in misses),
         "faults": [clip["fault"] for clip in misses if "fault" in clip],
     }
 
@@ -169,6 +188,7 @@ def write_report(
     data_root: Path,
     features: FeatureSettings,
     further: Mapping[str, pd.DataFrame] | None = None,
+    explain: Explain | None = None,
 ) -> Path:
     """Write the report.
 
@@ -179,6 +199,7 @@ def write_report(
         data_root: where the clips lie.
         features: of the spectrograms.
         further: more tables, by title.
+        explain: returns the explanation of a clip of :func:`worst`.
     """
     tables, means, facts = evaluation.tables, evaluation.means, evaluation.facts
     machine_types = sorted({m for table in tables.values() for m in table["machine_type"].unique()})
@@ -186,7 +207,7 @@ def write_report(
     for machine_type in machine_types:
         available = evaluation.of(machine_type)
         run_name = final if final in available else next(iter(available))
-        sections.append(machine_section(machine_type, run_name, evaluation, data_root, features))
+        sections.append(machine_section(machine_type, run_name, evaluation, data_root, features, explain))
     board = leaderboard.leaderboard(tables, means, facts)
     beside = leaderboard.beside_baseline(board, leaderboard.by_machine_type(tables, means, facts, "dev"))
     parts = [

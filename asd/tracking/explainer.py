@@ -1,0 +1,72 @@
+"""Explanations of clips in score tables, by the runs that scored them; of an ensemble's, by all its members."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asd.data.recordings import read_recording
+from asd.detection.detector import Detector, load_detector
+from asd.detection.explanations import explain
+from asd.errors import InputError
+from asd.evaluation.decisions import reference_scores
+from asd.evaluation.tables import Tables
+from asd.tracking.mlflow_store import Store, has_store
+from asd.tracking.runs import DETECTOR
+
+DETECTORS_AT_ONCE = 8  # that are kept in memory
+
+
+class Explainer:
+    """Explain clips by the detectors in the store.
+
+    Args:
+        output_root: folder of the store, by default.
+        data_root: what clips' paths are relative to.
+        tables: score tables by run name, of the members of ensembles, too.
+        held_out: whether an ensemble's z-scores were made from held-out train clips.
+    """
+
+    def __init__(self, output_root: Path, data_root: Path, tables: Tables, held_out: bool = False):
+        self.store = Store(output_root) if has_store(output_root) else None
+        self.data_root, self.held_out = data_root, held_out
+        self.tables = {str(run_id): rows for table in tables.values() for run_id, rows in table.groupby("run_id")}
+        self.detector = lru_cache(DETECTORS_AT_ONCE)(self._detector)
+
+    def __call__(self, clip: Mapping[str, Any]) -> np.ndarray | None:
+        """The explanation of a clip, (N, n_mels), see :func:`asd.detection.explanations.explain`.
+
+        An ensemble's score is the mean of its members' z-scores; so its explanation is the mean of their maps, each
+        divided by the standard deviation of the member's train scores.
+
+        Args:
+            clip: with ``clip``, ``section`` and ``run_id`` as in a score table; an ensemble's id joins those of its
+                members by ``+``.
+
+        Returns:
+            None if a run is not in the store, as it was made elsewhere, or if members differ in their features.
+        """
+        run_ids, section = str(clip["run_id"]).split("+"), int(clip["section"])
+        maps = []
+        for run_id in run_ids:
+            detector = self.detector(run_id)
+            if detector is None or (len(run_ids) > 1 and run_id not in self.tables):
+                return None
+            samples = read_recording(self.data_root / clip["clip"], detector.features.sample_rate)
+            explanation = explain(detector, detector.frames(samples), section)
+            maps.append(explanation / (self.scale(run_id, section) if len(run_ids) > 1 else 1.0))
+        return np.mean(maps, axis=0) if len({explanation.shape for explanation in maps}) == 1 else None
+
+    def scale(self, run_id: str, section: int) -> float:
+        """The standard deviation of the train scores of a run's section."""
+        rows = self.tables[run_id]
+        scores, _ = reference_scores(rows[rows["section"] == section], self.held_out)
+        return float(np.std(scores)) or 1.0
+
+    def _detector(self, run_id: str) -> Detector | None:
+        try:
+            return None if self.store is None else self.store.read(run_id, DETECTOR, load_detector)
+        except InputError:
+            return None
