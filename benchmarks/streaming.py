@@ -49,7 +49,7 @@ def measure(method: str, path: Path) -> dict[str, float]:
     from asd.detection.detector import KINDS, Detector
     from asd.detection.streams import Windowing, score_windows
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # a second one gains little, and waits for its core where other processes run
     torch.manual_seed(0)
     features, sections = FeatureSettings(), list(range(6))
     if method == "classifier":
@@ -73,7 +73,7 @@ def measure(method: str, path: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    print(f"two threads; load of the machine before: {os.getloadavg()[0]:.1f}")
+    print(f"one thread; load of the machine before: {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as folder:
         for minutes in MINUTES:
             path = Path(folder) / f"{minutes}.wav"
