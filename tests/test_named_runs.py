@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import soundfile
 from click.testing import CliRunner
@@ -184,7 +185,7 @@ def test_the_readme_has_the_commands_that_are_run_here():
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command not in NOT_HERE])
-def test_a_command_of_the_readme_runs_as_it_stands(command, place, request, monkeypatch):
+def test_a_command_of_the_readme_runs_as_it_stands(command, place, table, request, monkeypatch):
     monkeypatch.chdir(place)
     if command.startswith("asd evaluate"):
         oracle = request.getfixturevalue("shared") / "oracle" / "official_evaluator"
@@ -200,3 +201,6 @@ def test_a_command_of_the_readme_runs_as_it_stands(command, place, request, monk
     assert code == 0, printed
     for named in re.findall(r"--(?:plot|out) (\S+)", command):
         assert Path(named).stat().st_size > 0
+    if command.startswith("asd export"):
+        described = onnxruntime.InferenceSession("fan.onnx").get_modelmeta().custom_metadata_map
+        assert described["run_id"] == table["run_id"][0] and described["machine_type"] == "fan"

@@ -15,14 +15,21 @@ def trained_detector(name: str, output_root: Path | None) -> "Detector":
         output_root: folder of score tables and, by default, of the store; None: the default one.
 
     Raises:
-        InputError: there is none, see :func:`asd.tracking.named.find_detector`, or the file is no detector.
+        InputError: there is none, see :func:`asd.tracking.named.find_run`, or the file is no detector.
     """
+    return detector_and_run(name, output_root)[0]
+
+
+def detector_and_run(name: str, output_root: Path | None) -> "tuple[Detector, str]":
+    """The same, and the id of its run; empty for a file, which does not say where it comes from."""
     from asd.paths import default_output_root
 
     if Path(name).is_file() or name.endswith(".pt"):
         from asd.detection.detector import load_detector
 
-        return load_detector(name)
-    from asd.tracking.named import find_detector  # imports MLflow, for which a file need not wait
+        return load_detector(name), ""
+    from asd.tracking.named import detector_of, find_run  # imports MLflow, for which a file need not wait
 
-    return find_detector(name, (output_root or default_output_root()).expanduser().absolute())
+    root = (output_root or default_output_root()).expanduser().absolute()
+    run = find_run(name, root)
+    return detector_of(run, root), run.run_id

@@ -88,8 +88,8 @@ def writer(path: Path) -> str:
     return ids.pop() if len(ids) == 1 else ""
 
 
-def find_detector(name: str, output_root: Path) -> Detector:
-    """The detector that a run id or ``<machine type>/<run name>`` stands for.
+def find_run(name: str, output_root: Path) -> NamedRun:
+    """The finished run that a run id or ``<machine type>/<run name>`` stands for.
 
     Raises:
         InputError: there is no such run, with those that there are, the most similar first; or the score table of this
@@ -99,7 +99,7 @@ def find_detector(name: str, output_root: Path) -> Detector:
     by_id = RUN_ID.fullmatch(name) is not None
     for run in runs:
         if name == (run.run_id if by_id else run.name) and (by_id or run.named):
-            return Store(output_root).read(run.run_id, DETECTOR, load_detector)
+            return run
     where = f"the store {store_uri(output_root)}"
     table = table_path(output_root, *name.split("/")) if name.count("/") == 1 else None
     if table is not None and table.is_file():
@@ -115,6 +115,15 @@ def find_detector(name: str, output_root: Path) -> Detector:
     raise InputError(
         f"{name!r} is no file and no finished run in {where}; allowed: {', '.join(known[n] for n in nearest)}{more}"
     )
+
+
+def detector_of(run: NamedRun, output_root: Path) -> Detector:
+    """The detector of a finished run.
+
+    Raises:
+        InputError: the store cannot be opened, or the file is no detector.
+    """
+    return Store(output_root).read(run.run_id, DETECTOR, load_detector)
 
 
 def official_scores(run: NamedRun, output_root: Path) -> Iterator[tuple[str, float]]:
