@@ -128,7 +128,6 @@ class TrainingParameters(FeatureParameters, FittingParameters):
     snippet_hop_size: Positive | None
     reduction: Literal["mean", "max"]
     normalize_waveform: bool
-    compile: bool
     least_frames: ClassVar[int] = 1  # that a snippet needs
 
     @field_validator("sections")
@@ -157,6 +156,7 @@ class AuxParameters(TrainingParameters):
     rho_f: Annotated[int, Field(ge=0, le=30)]
     rho_t: Annotated[int, Field(ge=0, le=30)]
     base_channels: Count
+    compile: bool
     least_frames: ClassVar[int] = 5  # the network's strides leave nothing of fewer frames, or mel bands
 
 
@@ -189,6 +189,7 @@ class DensityParameters(TrainingParameters):
     snippet_hop_size: Positive
     proxy_outliers: Literal["none", "other_sections", "other_sections_and_machines"]
     margin: NotNegative
+    compile: bool
 
     @field_validator("architecture")
     @classmethod

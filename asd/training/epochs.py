@@ -56,7 +56,7 @@ def progress_line(history: list[Epoch], max_epochs: int) -> str:
     """How far training is and how long the rest will take."""
     done, last = len(history), history[-1]
     left = last.seconds * (max_epochs - done)
-    terms = ", ".join(f"{name} {value:.3f}" for name, value in last.means.items())
+    terms = ", ".join(f"{name} {value:.3g}" for name, value in last.means.items())
     return f"epoch {done} of {max_epochs}: {terms}; {last.seconds:.1f} s per epoch, {duration(left)} left"
 
 
