@@ -199,7 +199,7 @@ def test_a_command_of_the_readme_runs_as_it_stands(command, place, table, reques
         told = run(*shlex.split(command)[1:])
         code, printed = told.exit_code, told.output
     assert code == 0, printed
-    for named in re.findall(r"--(?:plot|out) (\S+)", command):
+    for named in re.findall(r"--(?:plot|explain|out) (\S+)", command):
         assert Path(named).stat().st_size > 0
     if command.startswith("asd export"):
         described = onnxruntime.InferenceSession("fan.onnx").get_modelmeta().custom_metadata_map

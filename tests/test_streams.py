@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import termios
@@ -166,6 +167,22 @@ def test_rows_of_a_stream_appear_while_it_goes_on(detector):
     assert process.stdout.readline().startswith(b"-,0.500,1.500")
     assert process.poll() is None
     assert process.communicate()[0] == b"" and process.returncode == 0
+
+
+def test_ctrl_c_ends_a_stream_but_not_what_is_done_with_it(detector, tmp_path):
+    picture = tmp_path / "score.png"
+    command = [sys.executable, "-c", "from asd.cli import main; main()", "score", str(detector), "-", "--window", "1"]
+    process = subprocess.Popen(
+        [*command, "--section", "3", "--plot", str(picture)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=PROJECT,
+    )  # fmt: skip
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(sound(1).tobytes())
+    process.stdin.flush()
+    assert [process.stdout.readline()[:7] for _ in range(2)] == [b"file,st", b"-,0.000"]
+    process.send_signal(signal.SIGINT)
+    told = process.communicate()[1].decode()
+    assert process.returncode == 0 and "-: no anomalous segments" in told and picture.exists()
 
 
 # ------------------------------------------------------------------------------------------------------------- segments
