@@ -19,10 +19,11 @@ from asd.evaluation.conformal import Calibration
 from asd.files import replacing
 from asd.models.classifier import SectionClassifier
 from asd.models.density import DensityEstimator
+from asd.models.embedding import EmbeddingDetector
 from asd.weights import load_weights
 
 FORMAT = "asd detector 1"
-KINDS = {"classifier": SectionClassifier, "density": DensityEstimator}
+KINDS = {"classifier": SectionClassifier, "density": DensityEstimator, "embedding": EmbeddingDetector}
 LOUD = 30.0  # a sample beyond it is a mistake of scale, not a loud sound
 FRAMES_AT_ONCE = 8192  # frames that go through the network together when scoring
 
@@ -59,7 +60,7 @@ class Detector:
     machine_type: str
     kind: str
     config: dict
-    model: SectionClassifier | DensityEstimator
+    model: SectionClassifier | DensityEstimator | EmbeddingDetector
     features: FeatureSettings
     normalize_waveform: bool
     sections: list[int]

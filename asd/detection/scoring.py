@@ -11,7 +11,7 @@ from asd.errors import InputError
 from asd.evaluation.score_table import COLUMNS
 from asd.models.classifier import SectionClassifier
 from asd.models.density import DensityEstimator
-from asd.notebook.parameters import TrainingParameters
+from asd.notebook.parameters import ClipParameters
 from asd.training.data import TrainingData
 
 FRAMES_AT_ONCE = 20_000  # frames of clips that are loaded together: 64 clips of 10 s
@@ -41,7 +41,7 @@ def score_clips(detector: Detector, shard: Shard, clips: pd.DataFrame) -> np.nda
 
 
 def build_detector(
-    p: TrainingParameters,
+    p: ClipParameters,
     data: TrainingData,
     method: str,
     kind: str,

@@ -33,6 +33,10 @@ class SectionClassifier(nn.Module):
         """Frames (B, T, n_mels) in dB → the embedding before pooling, (B, C, F', T')."""
         return self.network.embed(self.normalization(frames).transpose(1, 2).unsqueeze(1))
 
+    def embedding(self, frames: Tensor) -> Tensor:
+        """Frames (B, T, n_mels) in dB → the embedding averaged over frequency and time, (B, C)."""
+        return self.embed(frames).float().mean(dim=(2, 3))
+
     def forward(self, frames: Tensor) -> Tensor:
         """Frames (B, T, n_mels) in dB → logits (B, n_sections)."""
         return self.network.classify(self.embed(frames))

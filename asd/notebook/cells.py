@@ -17,7 +17,7 @@ from IPython.display import display
 from pydantic import ValidationError
 
 from asd.errors import InputError
-from asd.notebook.parameters import NOT_TRAINING, FittingParameters, Parameters
+from asd.notebook.parameters import NOT_TRAINING, Parameters, RunParameters
 from asd.paths import PROJECT
 
 warnings.filterwarnings("ignore", "IProgress not found")  # from tqdm, which MLflow and librosa import
@@ -104,10 +104,10 @@ def defaults(namespace: Mapping[str, Any]) -> dict[str, Any]:
     return assignments(cells[0]) if cells else {}
 
 
-def settings_name(parameters: FittingParameters, notebook: str, namespace: Mapping[str, Any]) -> str:
+def settings_name(parameters: RunParameters, notebook: str, namespace: Mapping[str, Any]) -> str:
     """``demo`` for the notebook's defaults, ``dcase2021`` for the files in ``params/dcase2021``, else ``custom``."""
     own = defaults(namespace)
-    varied = NOT_TRAINING | {"seed", "sections", "run_id", "architecture"}
+    varied = NOT_TRAINING | {"seed", "sections", "run_id", "architecture", "start", "backend"}
     chosen = {name: value for name, value in parameters.model_dump().items() if name not in varied}
     if all(own.get(name) == value for name, value in chosen.items()):
         return "demo"
@@ -176,7 +176,7 @@ def status_line() -> Callable[[str], None]:
     return show
 
 
-def print_header(p: FittingParameters, settings_name: str, notebook: str) -> None:
+def print_header(p: RunParameters, settings_name: str, notebook: str) -> None:
     """Print which data and settings the notebook uses, and which file to use where its defaults are too small."""
     print(
         f"{p.machine_type} in {display_path(p.data)}, settings: {settings_name}; results in {display_path(p.outputs)}"

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from asd.paths import default_data_root, default_output_root
 
@@ -19,6 +19,15 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def _empty_or_an_id(value: str) -> str:
+    if re.fullmatch("([0-9a-f]{32})?", value) is None:
+        raise ValueError("allowed: the 32 hexadecimal digits that a notebook prints at its end, or an empty string")
+    return value
+
+
+RunId = Annotated[str, AfterValidator(_empty_or_an_id)]
 
 
 class Parameters(BaseModel):
@@ -62,18 +71,10 @@ class FeatureParameters(Parameters):
         return self
 
 
-class FittingParameters(Parameters):
-    """How a model is fitted: the parameters that all trainings share."""
+class RunParameters(Parameters):
+    """What all runs share: their names, where and how they are computed."""
 
     run_name: str
-    proxy_outlier_lambda: NotNegative
-    batch_size: Count
-    learning_rate: Positive
-    min_learning_rate: NotNegative
-    weight_decay: NotNegative
-    rampdown_start: Annotated[int, Field(ge=0)]
-    rampdown_length: Annotated[int, Field(ge=0)]
-    max_epochs: Count
     device: str
     precision: Literal["auto", "float32", "bfloat16"]
     seed: Annotated[int, Field(ge=0, lt=2**63)]
@@ -94,6 +95,27 @@ class FittingParameters(Parameters):
             raise ValueError("allowed: 'auto', 'cpu', 'cuda', 'cuda:0', …")
         return value
 
+    def name(self, method: str) -> str:
+        """The run's name: the method's if none is given; a debug run does not replace a real one."""
+        return self.run_name or (f"{method}-debug" if self.debug else method)
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """The parameters that the result of a training depends on."""
+        return {name: value for name, value in self.model_dump().items() if name not in NOT_TRAINING}
+
+
+class FittingParameters(RunParameters):
+    """How a model is fitted: the parameters that all trainings share."""
+
+    batch_size: Count
+    learning_rate: Positive
+    min_learning_rate: NotNegative
+    weight_decay: NotNegative
+    rampdown_start: Annotated[int, Field(ge=0)]
+    rampdown_length: Annotated[int, Field(ge=0)]
+    max_epochs: Count
+
     @model_validator(mode="after")
     def _ramp_leads_down(self) -> "FittingParameters":
         if self.min_learning_rate > self.learning_rate:
@@ -103,24 +125,15 @@ class FittingParameters(Parameters):
             )
         return self
 
-    def name(self, method: str) -> str:
-        """The run's name: the method's if none is given; a debug run does not replace a real one."""
-        return self.run_name or (f"{method}-debug" if self.debug else method)
-
     @property
     def schedule(self) -> dict[str, float]:
         """The arguments of :class:`asd.training.loop.Optimisation`; with ``debug``, a single epoch."""
         names = ("learning_rate", "min_learning_rate", "rampdown_start", "rampdown_length", "weight_decay")
         return {name: getattr(self, name) for name in names} | {"max_epochs": 1 if self.debug else self.max_epochs}
 
-    @property
-    def training(self) -> dict[str, Any]:
-        """The parameters that the result of a training depends on."""
-        return {name: value for name, value in self.model_dump().items() if name not in NOT_TRAINING}
 
-
-class TrainingParameters(FeatureParameters, FittingParameters):
-    """A training from scratch: also which clips are used, and in which form."""
+class ClipParameters(FeatureParameters, RunParameters):
+    """Which clips are used, and in which form."""
 
     sections: list[Annotated[int, Field(ge=0)]]
     validation_fraction: Annotated[float, Field(ge=0, lt=1)]
@@ -138,6 +151,10 @@ class TrainingParameters(FeatureParameters, FittingParameters):
         return sorted(value)
 
 
+class TrainingParameters(ClipParameters, FittingParameters):
+    """A training from scratch."""
+
+
 class ExplorationParameters(FeatureParameters):
     """01_exploration."""
 
@@ -151,6 +168,7 @@ class AuxParameters(TrainingParameters):
 
     n_mels: Annotated[int, Field(ge=5)]
     proxy_outliers: Literal["none", "other_machines"]
+    proxy_outlier_lambda: NotNegative
     pairwise_mixing: bool
     normalize: Literal["batchnorm", "mean_std", "mean_std_learnable", "none"]
     rho_f: Annotated[int, Field(ge=0, le=30)]
@@ -163,19 +181,13 @@ class AuxParameters(TrainingParameters):
 class CcsaParameters(FittingParameters):
     """04_ccsa; its clips and features are those of the classifier that it starts from."""
 
-    run_id: str
+    run_id: RunId
     da_task: Literal["ccsa", "none"]
     da_lambda: NotNegative
     margin: NotNegative
     target_clips: Literal["target", "source"]
     proxy_outliers: Literal["none", "other_machines"]
-
-    @field_validator("run_id")
-    @classmethod
-    def _empty_or_an_id(cls, value: str) -> str:
-        if re.fullmatch("([0-9a-f]{32})?", value) is None:
-            raise ValueError("allowed: the 32 hexadecimal digits that 03_aux prints at its end, or an empty string")
-        return value
+    proxy_outlier_lambda: NotNegative
 
 
 class DensityParameters(TrainingParameters):
@@ -188,6 +200,7 @@ class DensityParameters(TrainingParameters):
     snippet_length: Positive
     snippet_hop_size: Positive
     proxy_outliers: Literal["none", "other_sections", "other_sections_and_machines"]
+    proxy_outlier_lambda: NotNegative
     margin: NotNegative
     compile: bool
 
@@ -211,6 +224,66 @@ class DensityParameters(TrainingParameters):
         if self.architecture != "ae":
             given["n_gaussians"] = self.n_gaussians
         return {name: value for name, value in given.items() if value is not None}
+
+
+class JudgingParameters(RunParameters):
+    """How embeddings are judged."""
+
+    backend: Literal["knn", "lof", "gmm", "mahalanobis"]
+    neighbours: Count
+    components: Count
+    smote: bool
+    density_neighbours: Annotated[int, Field(ge=0)]
+
+    @property
+    def judging(self) -> dict[str, Any]:
+        """The arguments of :class:`asd.training.backends.BackendSettings`."""
+        names = ("neighbours", "components", "smote", "density_neighbours")
+        return {"kind": self.backend} | {name: getattr(self, name) for name in names}
+
+
+class BackendParameters(JudgingParameters):
+    """08_backends; its clips, features and embeddings are those of the run that it starts from."""
+
+    start: Literal["aux", "ccsa", "angular"]
+    run_id: RunId
+
+
+class AngularParameters(TrainingParameters, JudgingParameters):
+    """07_angular."""
+
+    n_mels: Annotated[int, Field(ge=5)]
+    classes: Literal["sections", "attributes"]
+    branches: Annotated[list[Literal["frames", "statistics"]], Field(min_length=1)]
+    loss: Literal["adacos", "subspace"]
+    subclusters: Count
+    mixup: Annotated[float, Field(ge=0, le=1)]
+    feature_exchange: bool
+    statistics_exchange: bool
+    dimensions: Annotated[int, Field(ge=2)]
+    rho_f: Annotated[int, Field(ge=0, le=30)]
+    rho_t: Annotated[int, Field(ge=0, le=30)]
+    base_channels: Count
+    least_frames: ClassVar[int] = 5  # as for 03_aux
+
+    @model_validator(mode="after")
+    def _exchange_between_branches(self) -> "AngularParameters":
+        if len(set(self.branches)) < len(self.branches):
+            raise ValueError(f"branches {self.branches}: a branch is listed twice")
+        if self.feature_exchange and len(self.branches) < 2:
+            raise ValueError(f"feature_exchange exchanges one of two branches, and branches are {self.branches}")
+        if self.loss == "subspace" and self.subclusters >= self.dimensions * len(self.branches):
+            raise ValueError(
+                f"subclusters {self.subclusters} span the whole space of {self.dimensions * len(self.branches)}"
+                " dimensions; allowed for the loss 'subspace': fewer"
+            )
+        return self
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """The parameters that the network depends on, which is the same for all machine types and backends."""
+        others = {"backend", "reduction", "snippet_hop_size", *self.judging}
+        return {name: value for name, value in self.training.items() if name not in others}
 
 
 class EvaluationParameters(FeatureParameters):

@@ -1,4 +1,4 @@
-"""The trained classifier that fine-tuning starts from: how it is found and checked, and what it was trained with."""
+"""The trained run that another one starts from: how it is found and checked, and what it was trained with."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -9,10 +9,12 @@ import pandas as pd
 from asd.detection.detector import Detector, load_detector
 from asd.errors import InputError
 from asd.evaluation.score_table import read_table, table_path
-from asd.notebook.parameters import FittingParameters, TrainingParameters
+from asd.notebook.parameters import ClipParameters, FittingParameters, RunParameters, TrainingParameters
 from asd.tracking.mlflow_store import Store
 from asd.tracking.runs import DETECTOR, SCORES
 from asd.training.data import TrainingData
+
+NOTEBOOKS = {"aux": "03_aux", "ccsa": "04_ccsa", "angular": "07_angular"}  # by method: what others may start from
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,13 @@ class Pretrained:
     detector: Detector
     scores: pd.DataFrame
 
-    def completed(self, p: FittingParameters) -> TrainingParameters:
+    def completed(self, p: RunParameters) -> ClipParameters:
         """Complete the parameters with the run's own values for everything that concerns clips and features."""
         detector = self.detector
         features = detector.features
-        fitting = {name: getattr(p, name) for name in FittingParameters.model_fields}
+        fitting = isinstance(p, FittingParameters)
+        own, complete = (FittingParameters, TrainingParameters) if fitting else (RunParameters, ClipParameters)
+        given = {name: getattr(p, name) for name in own.model_fields}
         inherited = {
             "sections": detector.sections,
             "validation_fraction": self.validation_fraction,
@@ -45,7 +49,12 @@ class Pretrained:
             "reduction": detector.reduction,
             "normalize_waveform": detector.normalize_waveform,
         }
-        return TrainingParameters.model_validate(fitting | asdict(features) | inherited)
+        return complete.model_validate(given | asdict(features) | inherited)
+
+    @property
+    def notebook(self) -> str:
+        """The notebook that makes such runs."""
+        return NOTEBOOKS[self.tags["method"]]
 
     def check_clips(self, data: TrainingData) -> None:
         """Ensure that the clips are those that the run was trained on; otherwise its held-out clips are unknown.
@@ -57,7 +66,7 @@ class Pretrained:
         if json.loads(self.tags["data"]).get(machine_type) != data.fingerprint[machine_type]:
             raise InputError(
                 f"run_id: the run {self.run_id} was trained on other {machine_type} clips than those in data_root now"
-                " (names or contents differ); run 03_aux on these first"
+                f" (names or contents differ); run {self.notebook} on these first"
             )
 
 
@@ -68,7 +77,7 @@ def find_pretrained(output_root: Path, machine_type: str, run_id: str = "", meth
         output_root: folder of the score tables and, by default, of the store.
         machine_type: the machine type that the run must have been trained for.
         run_id: MLflow's; if empty, the run that wrote ``scores/<machine_type>/<method>.csv``.
-        method: the run's method.
+        method: the run's method, a key of NOTEBOOKS.
 
     Raises:
         InputError: the run is unknown, unfinished, a debug run, or of another method or machine type, or its files are
@@ -79,8 +88,8 @@ def find_pretrained(output_root: Path, machine_type: str, run_id: str = "", meth
     found = store.search(f"attributes.run_id = '{run_id}'")
     if not found:
         raise InputError(
-            f"run_id: there is no run {run_id} in the store {store.client.tracking_uri}; 03_aux prints its run's id"
-            " as its last result, and the MLflow UI lists all runs"
+            f"run_id: there is no run {run_id} in the store {store.client.tracking_uri}; {NOTEBOOKS[method]} prints its"
+            " run's id as its last result, and the MLflow UI lists all runs"
         )
     run, tags = found[0], found[0].data.tags
     for tag, expected in (("method", method), ("machine_type", machine_type)):
@@ -88,10 +97,11 @@ def find_pretrained(output_root: Path, machine_type: str, run_id: str = "", meth
             raise InputError(f"run_id: the run {run_id} has the {tag} {tags.get(tag)!r}; allowed: {expected!r}")
     if "complete" not in tags:
         raise InputError(
-            f"run_id: the run {run_id} is unfinished ({run.info.status}); run the same 03_aux again to resume it"
+            f"run_id: the run {run_id} is unfinished ({run.info.status}); run the same {NOTEBOOKS[method]} again to"
+            " resume it"
         )
     if tags.get("debug") != "False":
-        raise InputError(f"run_id: the run {run_id} is a debug run; run 03_aux without `debug`")
+        raise InputError(f"run_id: the run {run_id} is a debug run; run {NOTEBOOKS[method]} without `debug`")
     return Pretrained(
         run_id=run_id,
         tags=tags,
@@ -108,7 +118,7 @@ def run_that_wrote(path: Path, method: str) -> str:
         InputError: there is no such table, or it was not written by a single run of the method.
     """
     if not path.is_file():
-        raise InputError(f"run_id: is empty, and there is no {path} that names a run; run 03_aux first")
+        raise InputError(f"run_id: is empty, and there is no {path} that names a run; run {NOTEBOOKS[method]} first")
     table = read_table(path)
     runs = sorted(set(table["run_id"].dropna()))
     if len(runs) != 1 or set(table["method"]) != {method}:

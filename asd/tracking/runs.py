@@ -15,18 +15,23 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from filelock import FileLock, Timeout
 from IPython import get_ipython
+from torch import nn
 
 import asd
 from asd.detection.detector import Detector, load_detector
+from asd.errors import InputError
 from asd.evaluation.score_table import read_table, table_path, write_table
 from asd.files import replacing
 from asd.tracking.identity import code_digest, git_revision, identity_digest
 from asd.tracking.mlflow_store import Store, StoredRun, save_servable
 from asd.training.epochs import Epoch
+from asd.weights import load_weights
 
-DETECTOR, SCORES, HISTORY = "detector.pt", "scores.csv", "history.csv"
+DETECTOR, SCORES, HISTORY, NETWORK = "detector.pt", "scores.csv", "history.csv", "network.pt"
+ALL = "all"  # machine type of a run that trains a network for all of them, and scores none
 
 
 class Run:
@@ -58,12 +63,16 @@ class Run:
             folder = Path(name)
             detector.save(folder / DETECTOR)
             write_table(table, folder / SCORES)
-            rows = [
-                {"epoch": e.number, "learning_rate": e.learning_rate, "seconds": e.seconds} | e.means for e in history
-            ]
-            pd.DataFrame(rows).to_csv(folder / HISTORY, index=False)
+            write_history(history, folder)
             save_servable(folder / DETECTOR, folder / "model", detector)
             self.store.client.log_artifacts(self.run_id, str(folder))
+
+    def log_network(self, network: nn.Module, history: list[Epoch]) -> None:
+        """Store a network's weights and the history of its training: the results of a run of the machine type ALL."""
+        with tempfile.TemporaryDirectory() as name:
+            torch.save({key: value.cpu() for key, value in network.state_dict().items()}, Path(name) / NETWORK)
+            write_history(history, Path(name))
+            self.store.client.log_artifacts(self.run_id, name)
 
     def log_figure(self, figure: Any, name: str) -> None:
         """Store a matplotlib figure with the run; a finished run keeps those it has."""
@@ -96,6 +105,18 @@ class Run:
         """The trained detector, as stored with the run."""
         return self.store.read(self.run_id, DETECTOR, lambda path: load_detector(path, device))
 
+    def restore_network(self, network: nn.Module) -> None:
+        """Load the weights that :meth:`log_network` has stored.
+
+        Raises:
+            InputError: they are missing, damaged, or of another network.
+        """
+        weights = self.store.read(self.run_id, NETWORK, load_weights)
+        try:
+            network.load_state_dict(weights)
+        except (RuntimeError, TypeError) as error:
+            raise InputError(f"run {self.run_id}: its weights do not fit the network ({error})") from error
+
     def table(self) -> pd.DataFrame:
         """The score table, as stored with the run."""
         return self.store.read(self.run_id, SCORES, read_table)
@@ -106,6 +127,12 @@ class Run:
 
 
 active_runs: list[Run] = []  # those that this process works on: at most one
+
+
+def write_history(history: list[Epoch], folder: Path) -> None:
+    """Write one row per epoch."""
+    rows = [{"epoch": e.number, "learning_rate": e.learning_rate, "seconds": e.seconds} | e.means for e in history]
+    pd.DataFrame(rows).to_csv(folder / HISTORY, index=False)
 
 
 def lock_of(output_root: Path, tags: dict[str, str]) -> FileLock:
@@ -134,6 +161,8 @@ def release(run: Run) -> None:
 
 def publish(run: Run) -> None:
     """Copy a finished run's score table to where evaluation looks, replacing any other of that run name."""
+    if run.tags["machine_type"] == ALL:
+        return
     path = table_path(run.output_root, run.tags["machine_type"], run.tags["run_name"])
     with replacing(path) as temporary:
         shutil.copyfile(run.store.artifact(run.run_id, SCORES), temporary)

@@ -14,7 +14,7 @@ from asd.data.selection import held_out_clips, select
 from asd.data.store import Shard, open_shard
 from asd.errors import InputError
 from asd.notebook.inputs import feature_settings
-from asd.notebook.parameters import TrainingParameters
+from asd.notebook.parameters import ClipParameters
 
 HELD_OUT_BATCH = 32  # clips
 DEBUG_CLIPS = 4  # of each machine type, section, domain, split and label
@@ -67,7 +67,7 @@ class TrainingData:
 
 
 def training_data(
-    p: TrainingParameters,
+    p: ClipParameters,
     clips: pd.DataFrame,
     device: torch.device,
     *,
@@ -88,10 +88,7 @@ def training_data(
     Raises:
         InputError: the data do not have what the parameters ask for.
     """
-    folder = p.outputs / "features"
-    if p.debug:
-        clips = clips.groupby(["machine_type", "section", "domain", "split", "label"], dropna=False).head(DEBUG_CLIPS)
-        folder = folder / "debug"
+    clips, folder = usable_clips(p, clips)
     features = feature_settings(p)
     chosen = select(clips, p.machine_type, p.sections)
     sections = sorted(set(chosen["section"].tolist()))
@@ -129,6 +126,15 @@ def training_data(
     )
 
 
+def usable_clips(p: ClipParameters, clips: pd.DataFrame) -> tuple[pd.DataFrame, Path]:
+    """The clips table, of which a debug run takes a few clips of each kind, and the folder of their log-mels."""
+    folder = p.outputs / "features"
+    if not p.debug:
+        return clips, folder
+    kinds = ["machine_type", "section", "domain", "split", "label"]
+    return clips.groupby(kinds, dropna=False).head(DEBUG_CLIPS), folder / "debug"
+
+
 def labelled_frames(
     shard: Shard, rows: pd.DataFrame, sections: list[int], device: torch.device, normalize_waveform: bool
 ) -> LabelledFrames:
@@ -137,7 +143,7 @@ def labelled_frames(
     return LabelledFrames(Frames([(shard, rows["path"])], device, normalize_waveform), index)
 
 
-def snippet_frames(p: TrainingParameters, features: FeatureSettings, shortest: int) -> int:
+def snippet_frames(p: ClipParameters, features: FeatureSettings, shortest: int) -> int:
     """Number of frames of a snippet: what the parameters say, or all ``shortest`` frames of the shortest train clip.
 
     Raises:
@@ -158,7 +164,7 @@ def snippet_frames(p: TrainingParameters, features: FeatureSettings, shortest: i
     return n_frames
 
 
-def other_machine_types(p: TrainingParameters, clips: pd.DataFrame) -> list[str]:
+def other_machine_types(p: ClipParameters, clips: pd.DataFrame) -> list[str]:
     """The other machine types that have train clips.
 
     Raises:
@@ -174,7 +180,7 @@ def other_machine_types(p: TrainingParameters, clips: pd.DataFrame) -> list[str]
 
 
 def open_outliers(
-    p: TrainingParameters,
+    p: ClipParameters,
     clips: pd.DataFrame,
     machine_types: list[str],
     features: FeatureSettings,
