@@ -19,7 +19,8 @@ def embedding_detector(
     """The detector with the same network, and a backend fitted to all train clips that are not held out.
 
     Args:
-        detector: one whose model has embeddings: a classifier's, or one that this function has made.
+        detector: one whose model has embeddings: a classifier's, one that this function has made, or a bare network,
+            of the kind "angular", that cannot score by itself.
         data: what it was trained on.
         method: name of the new one in score tables.
         settings: which backend, and how it is fitted.
@@ -30,7 +31,7 @@ def embedding_detector(
     """
     if detector.kind == "density":
         raise InputError(f"{detector.method}: has no embeddings; allowed: classifiers, such as aux, ccsa and angular")
-    name, config, network = "classifier", detector.config, detector.model
+    name, config, network = detector.kind, detector.config, detector.model
     if isinstance(network, EmbeddingDetector):
         name, config, network = detector.config["network"], detector.config["network_config"], network.network
     groups = [(group, is_target) for group, is_target in ((data.source, False), (data.target, True)) if group]

@@ -1,16 +1,19 @@
-"""Figures of embedding backends: what each of them thinks of points on a circle."""
+"""Figures of embeddings and backends: points on a circle, what backends think of them, what branches get to see."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
+from torch.nn.functional import normalize
 
-from asd.plots.common import DOMAIN_COLORS
+from asd.data.features import FeatureSettings, mel_frequencies
+from asd.plots.common import DOMAIN_COLORS, spectrogram
 from asd.training.backends import BackendSettings, fit_backend
 
 STYLES = ("-", "--", ":", "-.")
+CLASS_COLORS = ("#0072b2", "#d55e00", "#555555")
 
 
 def circle(angle: Tensor, is_target: Tensor, backends: Sequence[BackendSettings]) -> Figure:
@@ -39,3 +42,37 @@ def circle(angle: Tensor, is_target: Tensor, backends: Sequence[BackendSettings]
 def on_circle(degrees: Tensor) -> Tensor:
     """Angles in degrees (N,) → points on the unit circle (N, 2)."""
     return torch.stack([degrees.deg2rad().cos(), degrees.deg2rad().sin()], dim=1)
+
+
+def circles(ways: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
+    """Draw points of three classes, equally many of each, and the classes' centres by their angles, one panel per way.
+
+    Args:
+        ways: by title, the points (N, 2) and the centres (3, S, 2).
+    """
+    figure, axes = plt.subplots(1, len(ways), figsize=(4.2 * len(ways), 4))
+    for ax, (title, (points, centres)) in zip(axes, ways.items(), strict=True):
+        for own, centre, color, marker in zip(
+            normalize(points, dim=1).chunk(3), centres, CLASS_COLORS, "osD", strict=True
+        ):
+            ax.scatter(*own.T, facecolor="none", edgecolor=color, marker=marker, s=36)
+            ax.scatter(*(1.15 * normalize(centre, dim=1)).T, color=color, marker="*", s=110)
+        ax.set(title=f"{title} (stars)", aspect="equal", xlim=(-1.3, 1.3), ylim=(-1.3, 1.3), xticks=[], yticks=[])
+    return figure
+
+
+def branch_inputs(frames: Tensor, features: FeatureSettings) -> Figure:
+    """Draw a clip's frames minus their mean over time, and its mean and standard deviation over time.
+
+    Args:
+        frames: (T, n_mels) in dB.
+        features: how they were computed.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3))
+    spectrogram(left, frames - frames.mean(dim=0), features, "frames: what changes")
+    hertz = mel_frequencies(features)
+    right.plot(hertz, frames.mean(dim=0), color="black", label="mean")
+    right.plot(hertz, frames.std(dim=0), "--", color="black", label="standard deviation")
+    right.set(title="statistics: what it is made of", xlabel="frequency (Hz)", ylabel="dB")
+    right.legend()
+    return figure
