@@ -76,7 +76,6 @@ class RunParameters(Parameters):
 
     run_name: str
     device: str
-    precision: Literal["auto", "float32", "bfloat16"]
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     debug: bool
     retrain: bool
@@ -108,6 +107,7 @@ class RunParameters(Parameters):
 class FittingParameters(RunParameters):
     """How a model is fitted: the parameters that all trainings share."""
 
+    precision: Literal["auto", "float32", "bfloat16"]
     batch_size: Count
     learning_rate: Positive
     min_learning_rate: NotNegative
