@@ -28,6 +28,7 @@ from asd.data.store import Shard
 from asd.detection.detector import Detector
 from asd.models.classifier import SectionClassifier
 from asd.models.density import DensityEstimator
+from asd.models.embedding import EmbeddingDetector
 
 STEPS, STEPS_AT_ONCE = 32, 8  # of the integral: of its gradients, and how many are computed together
 BLUR = 2.0  # frames and mel bands, standard deviation; four of them make a cell of the embedding
@@ -75,7 +76,7 @@ def window_parts(detector: Detector, windows: Tensor, section: int) -> Tensor:
     model, index = detector.model, detector.sections.index(section)
     baseline = detector.baseline.get(section)
     baseline = None if baseline is None else baseline.to(windows.device)
-    if isinstance(model, SectionClassifier):
+    if not isinstance(model, DensityEstimator):
         baseline = windows.mean(dim=(0, 1)) if baseline is None else baseline
         maps = torch.stack([integrated_gradients(model, window, baseline, index) for window in windows])
         blurred = gaussian_filter(maps.cpu().numpy(), BLUR, axes=(1, 2), mode="reflect")  # reflected, nothing is lost
@@ -90,7 +91,9 @@ def bin_scores(model: DensityEstimator, windows: Tensor, index: int) -> Tensor:
     return -model.log_prob_per_bin(windows, torch.full((len(windows),), index, device=windows.device))
 
 
-def integrated_gradients(model: SectionClassifier, snippet: Tensor, baseline: Tensor, index: int) -> Tensor:
+def integrated_gradients(
+    model: SectionClassifier | EmbeddingDetector, snippet: Tensor, baseline: Tensor, index: int
+) -> Tensor:
     """Integrated gradients of a classifier's anomaly score, times the number of bins.
 
     Args:

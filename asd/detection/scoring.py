@@ -11,6 +11,7 @@ from asd.errors import InputError
 from asd.evaluation.score_table import COLUMNS
 from asd.models.classifier import SectionClassifier
 from asd.models.density import DensityEstimator
+from asd.models.embedding import EmbeddingDetector
 from asd.notebook.parameters import ClipParameters
 from asd.training.data import TrainingData
 
@@ -46,7 +47,7 @@ def build_detector(
     method: str,
     kind: str,
     config: dict,
-    model: SectionClassifier | DensityEstimator,
+    model: SectionClassifier | DensityEstimator | EmbeddingDetector,
 ) -> Detector:
     """The detector that a training has produced: the model, and how clips become its input."""
     return Detector(

@@ -5,7 +5,7 @@ with two of them has a mean, but hardly a spread, so the spread is that of all s
 calls a clip anomalous only if all methods do, the mean if they do together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from asd.errors import InputError
 from asd.evaluation.decisions import reference_scores
 from asd.evaluation.ensembles import CLIP
 
-RULES = {"mean": np.mean, "min": np.min}
+RULES: dict[str, Callable[..., np.ndarray]] = {"mean": np.mean, "min": np.min}
 
 
 def self_scores(table: pd.DataFrame) -> pd.DataFrame:

@@ -19,7 +19,15 @@ SOURCE, TARGET = 0, 1  # a reference's domain
 ABSENT = -1  # in the place of a domain: this row holds no reference
 
 
-class Neighbours(nn.Module):
+class Backend(nn.Module):
+    """What all backends have in common: a score."""
+
+    def score(self, embedding: Tensor, section: Tensor) -> Tensor:
+        """Embeddings (B, D) of the sections (B,) → scores (B,): the higher, the more anomalous."""
+        raise NotImplementedError
+
+
+class Neighbours(Backend):
     """Distance to the nearest references of either domain: k-nearest neighbours.
 
     The distance is the cosine distance d(x, y) = 1 − ⟨x, y⟩, half the squared Euclidean distance of unit vectors. A
@@ -69,7 +77,7 @@ class Neighbours(nn.Module):
         return torch.minimum(*scores)
 
 
-class LocalOutlierFactor(nn.Module):
+class LocalOutlierFactor(Backend):
     """How much thinner the references lie around an embedding than around its neighbours.
 
     Breunig et al., *LOF: identifying density-based local outliers*, SIGMOD 2000: with the Euclidean distance d and the
@@ -104,7 +112,7 @@ class LocalOutlierFactor(nn.Module):
         return self.density[section].gather(1, index).mean(dim=1) * (reachability.mean(dim=1) + 1e-10)
 
 
-class Gaussians(nn.Module):
+class Gaussians(Backend):
     """Normal distributions per section: a mixture's −log density, or the distance from the nearest mean.
 
     Args:
@@ -137,19 +145,20 @@ class Gaussians(nn.Module):
     def score(self, embedding: Tensor, section: Tensor) -> Tensor:
         """Embeddings (B, D) of the sections (B,) → scores (B,)."""
         x = normalize(embedding.float(), dim=1)
-        scores = torch.empty(len(x), device=x.device)
-        for s in section.unique():  # few sections, large factors: none is copied
-            rows = section == s
-            present = self.log_weight[s].isfinite()
-            mean, factor, log_weight = self.mean[s][present], self.factor[s][present], self.log_weight[s][present]
-            distance = ((x[rows, None] - mean).transpose(0, 1) @ factor).square().sum(dim=2)  # (components, rows)
-            if self.mixture:
-                log_det = factor.diagonal(dim1=1, dim2=2).log().sum(dim=1)
-                constant = log_weight + log_det - 0.5 * x.shape[1] * math.log(2 * math.pi)
-                scores[rows] = -(constant[:, None] - 0.5 * distance).logsumexp(dim=0)
-            else:
-                scores[rows] = distance.amin(dim=0)
-        return scores
+        row = torch.arange(len(x), device=x.device)
+        # from all sections' components, as there are few: no factor is copied for a clip
+        whitened = torch.einsum("bskd,skde->bske", x[:, None, None] - self.mean, self.factor)
+        distance, log_weight = whitened.square().sum(dim=3)[row, section], self.log_weight[section]  # (B, components)
+        if not self.mixture:
+            return distance.masked_fill(log_weight == -torch.inf, torch.inf).amin(dim=1)
+        log_det = self.factor.diagonal(dim1=2, dim2=3).log().sum(dim=2)[section]
+        constant = log_weight + log_det - 0.5 * x.shape[1] * math.log(2 * math.pi)
+        return -(constant - 0.5 * distance).logsumexp(dim=1)
 
 
-BACKENDS = {"knn": Neighbours, "lof": LocalOutlierFactor, "gmm": Gaussians, "mahalanobis": Gaussians}
+BACKENDS: dict[str, type[Backend]] = {
+    "knn": Neighbours,
+    "lof": LocalOutlierFactor,
+    "gmm": Gaussians,
+    "mahalanobis": Gaussians,
+}

@@ -6,7 +6,10 @@ from asd.models.angular import AngularNetwork
 from asd.models.backends import BACKENDS
 from asd.models.classifier import SectionClassifier
 
-NETWORKS = {"classifier": SectionClassifier, "angular": AngularNetwork}
+NETWORKS: dict[str, type[SectionClassifier] | type[AngularNetwork]] = {
+    "classifier": SectionClassifier,
+    "angular": AngularNetwork,
+}
 
 
 class EmbeddingDetector(nn.Module):

@@ -12,10 +12,10 @@ import torch
 from sklearn.covariance import LedoitWolf
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize
 
-from asd.models.backends import BACKENDS, SOURCE, TARGET
+from asd.models.backends import SOURCE, TARGET, Backend, Gaussians, LocalOutlierFactor, Neighbours
 from asd.training.batches import seeded
 
 SMOTE_NEIGHBOURS = 2  # a synthetic clip lies between a target clip and one of so many others
@@ -74,7 +74,7 @@ def smote(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
 
 def fit_backend(
     settings: BackendSettings, embeddings: Tensor, section: Tensor, is_target: Tensor, seed: int
-) -> tuple[nn.Module, dict]:
+) -> tuple[Backend, dict]:
     """Fit a backend to every section.
 
     Args:
@@ -105,19 +105,16 @@ def fit_backend(
 Sections = list[tuple[Tensor, Tensor]]  # of each section the embeddings (N, D) and their domains (N,)
 
 
-def _new(kind: str, config: dict) -> tuple[nn.Module, dict]:
-    return BACKENDS[kind](**config), config
-
-
-def _references(backend: nn.Module, sections: Sections) -> None:
+def _references(backend: Neighbours | LocalOutlierFactor, sections: Sections) -> None:
     for s, (points, domain) in enumerate(sections):
         backend.reference[s, : len(points)] = points
         backend.domain[s, : len(points)] = domain
 
 
-def _fit_neighbours(settings: BackendSettings, sections: Sections, config: dict, seed: int) -> tuple[nn.Module, dict]:
+def _fit_neighbours(settings: BackendSettings, sections: Sections, config: dict, seed: int) -> tuple[Backend, dict]:
     n = max(len(points) for points, _ in sections)
-    backend, config = _new("knn", config | {"n_references": n, "k": settings.neighbours})
+    config |= {"n_references": n, "k": settings.neighbours}
+    backend = Neighbours(**config)
     _references(backend, sections)
     for s, (points, _) in enumerate(sections):
         k = min(settings.density_neighbours, len(points) - 1)
@@ -128,10 +125,11 @@ def _fit_neighbours(settings: BackendSettings, sections: Sections, config: dict,
     return backend, config
 
 
-def _fit_lof(settings: BackendSettings, sections: Sections, config: dict, seed: int) -> tuple[nn.Module, dict]:
+def _fit_lof(settings: BackendSettings, sections: Sections, config: dict, seed: int) -> tuple[Backend, dict]:
     sizes = [len(points) for points, _ in sections]
     k = max(1, min(settings.neighbours, min(sizes) - 1))  # a section may have few references
-    backend, config = _new("lof", config | {"n_references": max(sizes), "k": k})
+    config |= {"n_references": max(sizes), "k": k}
+    backend = LocalOutlierFactor(**config)
     _references(backend, sections)
     for s, (points, _) in enumerate(sections):
         distance = torch.cdist(points, points).fill_diagonal_(torch.inf)
@@ -142,9 +140,10 @@ def _fit_lof(settings: BackendSettings, sections: Sections, config: dict, seed: 
     return backend, config
 
 
-def _fit_mahalanobis(settings: BackendSettings, sections: Sections, config: dict, seed: int) -> tuple[nn.Module, dict]:
+def _fit_mahalanobis(settings: BackendSettings, sections: Sections, config: dict, seed: int) -> tuple[Backend, dict]:
     """One mean per domain, and the covariance of both around their means, by Ledoit and Wolf (2004)."""
-    backend, config = _new("mahalanobis", config | {"n_components": 2, "mixture": False})
+    config |= {"n_components": 2, "mixture": False}
+    backend = Gaussians(**config)
     for s, (points, domain) in enumerate(sections):
         centred = points.clone()
         for name in domain.unique().tolist():
@@ -157,8 +156,9 @@ def _fit_mahalanobis(settings: BackendSettings, sections: Sections, config: dict
     return backend, config
 
 
-def _fit_mixture(settings: BackendSettings, sections: Sections, config: dict, seed: int) -> tuple[nn.Module, dict]:
-    backend, config = _new("gmm", config | {"n_components": settings.components, "mixture": True})
+def _fit_mixture(settings: BackendSettings, sections: Sections, config: dict, seed: int) -> tuple[Backend, dict]:
+    config |= {"n_components": settings.components, "mixture": True}
+    backend = Gaussians(**config)
     for s, (points, _) in enumerate(sections):
         k, ridge = min(settings.components, len(points)), RIDGE * float(points.var(dim=0).mean())
         mixture = GaussianMixture(k, reg_covar=max(ridge, LEAST_VARIANCE), random_state=seed % 2**32)
