@@ -79,16 +79,16 @@ class Timeline:
 
     def add(self, window: "ScoredWindow") -> None:
         """Take the next window."""
+        if self.keep:  # before the row is printed: Ctrl-C may come at any moment
+            self.windows.append(window)
         number, ended = self.segments.add(window)
-        self._tell(ended)
         self.section = window.section
+        self._tell(ended)
         if window.decision is None:
             self.unscored += 1
             say(f"Error: {self.name}: from {window.start:g} s to {window.end:g} s: {window.reason}")
         row = {"file": self.name, "start": window.start, "end": window.end} | verdict(window.decision)
         self.rows.write(row | {"segment": number or None} | of_section(window.section))
-        if self.keep:
-            self.windows.append(window)
 
     def end(self) -> None:
         """The recording has ended."""
