@@ -17,7 +17,7 @@ always is: a machine that pulsates at a wrong rate has one from the first second
 the pulsation is, and a stroke that is missing has one around the silence that it leaves. Such regions cover up to half
 of a clip; chance is high there and a miss says more than a hit.
 
-    python benchmarks/pointing_game.py --seed 1              # needs benchmarks/mini_difficulty.py's detectors
+    python benchmarks/pointing_game.py --seeds 1 2           # needs benchmarks/mini_difficulty.py's detectors
     python benchmarks/pointing_game.py fan --per-cell 16     # one machine type, all its clips
 
 The detectors have been trained on other clips of the same machines (``asd mini --seed``); so the baseline is taken from
@@ -88,7 +88,7 @@ def measure(root: Path, store: Path, detectors: Path, machine_type: str, seed: i
     rows = []
 
     def note(clip: pd.Series, name: str, hit: float, share: float, found: bool) -> None:
-        rows.append([machine_type, clip["fault"], clip["path"], name, hit, share, found])
+        rows.append([machine_type, clip["fault"], clip["path"], seed, name, hit, share, found])
 
     for method in METHODS:
         detector = load_detector(detector_path(detectors.parent, machine_type, f"{method}-{seed}"))
@@ -104,14 +104,14 @@ def measure(root: Path, store: Path, detectors: Path, machine_type: str, seed: i
                 note(clip, CHANCE, inside.mean(), inside.mean(), True)
                 note(clip, LOUDEST, *play((frames - frames.min()).numpy(), inside), True)
                 note(clip, DEVIATION, *play((frames - spectrum).abs().numpy(), inside), True)
-    columns = ["machine_type", "fault", "path", "map", "hit", "share", "detected"]
+    columns = ["machine_type", "fault", "path", "seed", "map", "hit", "share", "detected"]
     return pd.DataFrame(rows, columns=columns)
 
 
 def tables(results: pd.DataFrame) -> None:
     """Print the tables: overall, of detected clips, by machine type and by kind of fault."""
     known = results[results["detected"]]
-    n = results["path"].nunique()
+    n, seeds = results["path"].nunique(), sorted(set(results["seed"]))
     overall = pd.DataFrame(
         {
             "hit rate": results.groupby("map")["hit"].mean(),
@@ -122,10 +122,10 @@ def tables(results: pd.DataFrame) -> None:
         }
     )
     for name in (CHANCE, LOUDEST):
-        hit = results[results["map"] == name].set_index("path")["hit"]
+        hit = results[results["map"] == name].drop_duplicates("path").set_index("path")["hit"]
         overall[f"{name} of these"] = known["path"].map(hit).groupby(known["map"]).mean()
     order = [name for name in ORDER if name in overall.index]
-    print(f"{n} anomalous test clips\n{(100 * overall.loc[order]).round(1).to_string()}")
+    print(f"{n} anomalous test clips, detectors of seeds {seeds}\n{(100 * overall.loc[order]).round(1).to_string()}")
     for title, rows in (("all", results), ("detected", known)):
         for by in ("machine_type", "fault"):
             keys = ["machine_type", "fault"] if by == "fault" else ["machine_type"]
@@ -138,7 +138,7 @@ def tables(results: pd.DataFrame) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="the pointing game: do explanations point at what is broken?")
     parser.add_argument("machine_types", nargs="*", default=MACHINE_TYPES)
-    parser.add_argument("--seed", type=int, default=1, help="of the detectors")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="of the detectors")
     parser.add_argument("--per-cell", type=int, default=4, help="anomalous clips of each section and domain")
     parser.add_argument("--detectors", type=Path, default=PROJECT / "outputs" / "bench" / "detectors")
     parser.add_argument("--data-root", type=Path, default=default_data_root(), help="the embedded data set")
@@ -149,8 +149,9 @@ def main() -> None:
     parts = []
     for machine_type in args.machine_types:
         store = default_output_root() / "features"
-        parts.append(measure(root, store, args.detectors, machine_type, args.seed, args.per_cell))
-        print(machine_type, flush=True)
+        for seed in args.seeds:
+            parts.append(measure(root, store, args.detectors, machine_type, seed, args.per_cell))
+            print(machine_type, seed, flush=True)
     results = pd.concat(parts, ignore_index=True)
     if args.results:
         results.to_csv(args.results, index=False)
