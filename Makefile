@@ -57,7 +57,9 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# signed, because JupyterLab strips the sound players of notebooks that were not executed on this machine
 lab: $(READY)
+	$(BIN)/jupyter trust $(NOTEBOOKS)
 	$(BIN)/jupyter lab notebooks
 
 ui: $(READY)

@@ -45,7 +45,7 @@ def test_the_defaults_are_valid_and_called_demo():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"epochs": 3}, r"epochs: there is no such parameter; allowed: machine_type, .*max_epochs"),
+        ({"epochs": 3}, r"epochs: there is no such parameter; did you mean max_epochs\?\n  allowed: machine_type, .*max_epochs"),
         ({"debug": "maybe"}, r"debug: 'maybe' is not allowed: .*True and False"),
         ({"debug": "false"}, r"debug: 'false' is not allowed: .*True and False"),
         ({"debug": 1}, r"debug: 1 is not allowed"),
@@ -74,7 +74,8 @@ def test_a_mistake_is_reported_with_what_is_allowed(given, message):
 def test_all_mistakes_are_reported_at_once():
     with pytest.raises(InputError) as error:
         validated(AuxParameters, session(CELL, injected(epochs=3, debug="x", batch_size=0)))
-    assert len(str(error.value).splitlines()) == 3
+    lines = [line for line in str(error.value).splitlines() if not line.startswith("  allowed")]
+    assert sorted(line.split(":")[0] for line in lines) == ["batch_size", "debug", "epochs"]
 
 
 def test_a_whole_number_is_a_valid_rate():
@@ -92,8 +93,11 @@ def test_a_value_that_is_computed_in_the_parameter_cell_counts():
 
 def test_a_misspelt_name_in_the_notebooks_own_cell_is_found_and_forgotten_once_corrected():
     misspelt = CELL + "\nmax_epoch: int = 3"
-    with pytest.raises(InputError, match="max_epoch: there is no such parameter"):
+    with pytest.raises(InputError) as caught:
         validated(AuxParameters, session(misspelt))
+    first, *_, last = str(caught.value).splitlines()
+    assert first == "max_epoch: there is no such parameter; did you mean max_epochs?"
+    assert last.startswith("  allowed: machine_type, data_root")
     assert validated(AuxParameters, session(misspelt, CELL)).max_epochs > 3
 
 

@@ -9,6 +9,7 @@ import json
 import shlex
 import warnings
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,11 @@ def validated(model: type[Parameters], namespace: Mapping[str, Any]) -> Any:
 
 
 def explanation(problem: Mapping[str, Any], model: type[Parameters]) -> str:
-    """One line that explains one of pydantic's errors."""
+    """What one of pydantic's errors means, the most important in the first line."""
     name = str(problem["loc"][0]) if problem["loc"] else "parameters"
     if problem["type"] == "extra_forbidden":
-        return f"{name}: there is no such parameter; allowed: {', '.join(model.model_fields)}"
+        nearest = "".join(f"; did you mean {other}?" for other in get_close_matches(name, model.model_fields, 1))
+        return f"{name}: there is no such parameter{nearest}\n  allowed: {', '.join(model.model_fields)}"
     if problem["type"] == "missing":
         return f"{name}: is not set; run the cell with the parameters first"
     message = problem["msg"].removeprefix("Value error, ")
