@@ -23,7 +23,7 @@ CLASSES, CENTRES, DIMENSIONS = 4, 3, 8
 
 def network(*branches: str) -> AngularNetwork:
     torch.manual_seed(0)
-    return AngularNetwork(24, list(branches or ("frames", "statistics")), 4, rho_f=5, rho_t=5, base_channels=2)
+    return AngularNetwork(24, 40, list(branches or ("frames", "statistics")), 4, rho_f=5, rho_t=5, base_channels=2)
 
 
 def frames(n: int = 6) -> torch.Tensor:
@@ -124,10 +124,22 @@ def test_the_statistics_branch_does_not_hear_the_order_of_the_frames():
     assert not torch.allclose(network("frames").eval().embedding(frames()[:, order]), model.embedding(frames()))
 
 
-@pytest.mark.parametrize("branches", [("frames",), ("statistics",), ("frames", "statistics")])
+@pytest.mark.parametrize("branches", [("frames",), ("statistics",), ("modulations", "frames", "statistics")])
 def test_each_branch_has_an_embedding_of_length_one(branches: tuple):
     model = network(*branches).eval()
     embedding = model.embedding(frames())
     assert embedding.shape == (6, model.dimensions)
     for part in embedding.split(4, dim=1):
         torch.testing.assert_close(part, normalize(part, dim=1))
+
+
+def test_the_modulations_branch_hears_how_fast_a_sound_repeats_and_not_when_it_begins():
+    model = network("modulations").eval()
+    torch.testing.assert_close(
+        model.embedding(frames().roll(13, dims=1)), model.embedding(frames()), rtol=1e-3, atol=1e-4
+    )
+    time = torch.arange(40)[:, None]
+    slow, fast = (10 * torch.cos(2 * torch.pi * time * k / 40).expand(1, 40, 24) for k in (3, 12))
+    assert (model.embedding(slow) - model.embedding(fast)).norm() > 0.1
+    bins = torch.fft.rfft(slow[0], dim=0).abs()[1:]
+    assert bins.argmax(dim=0).unique().tolist() == [2], "the third of the rhythms that fit into a snippet"

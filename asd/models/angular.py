@@ -1,7 +1,8 @@
-"""A network for embeddings that are compared by their angles, with two branches that hear different things.
+"""A network for embeddings that are compared by their angles, with branches that hear different things.
 
-After Wilkinghoff (*Self-supervised learning for anomalous sound detection*, ICASSP 2024): one branch sees how the sound
-changes, the other one what it is made of. Neither can lean on what the other one knows.
+After Wilkinghoff (*Self-supervised learning for anomalous sound detection*, ICASSP 2024), whose two branches see the
+spectrogram and the spectrum of the whole clip: here one sees how the sound changes, one what it is made of, and one in
+which rhythm it changes. None can lean on what another one knows.
 """
 
 import torch
@@ -11,9 +12,10 @@ from torch.nn.functional import normalize
 from asd.models.normalization import Normalization
 from asd.models.resnet import ReceptiveFieldResNet
 
-BRANCHES = ("frames", "statistics")
+BRANCHES = ("frames", "statistics", "modulations")
 BEL = 10.0  # dB: the scale of what is left when the mean over time is subtracted
-CONVOLUTIONS = ((2, 32, 7), (32, 64, 5), (64, 64, 3))  # along frequency, stride 2: channels in and out, kernel
+CONVOLUTIONS = ((32, 7), (64, 5), (64, 3))  # along frequency, stride 2: channels and kernel
+LEAST_MODULATION = 0.01  # bel: what is added before the logarithm
 
 
 class FramesBranch(nn.Module):
@@ -52,14 +54,7 @@ class StatisticsBranch(nn.Module):
     def __init__(self, n_mels: int, dimensions: int):
         super().__init__()
         self.normalization = Normalization("mean_std", n_mels)
-        layers: list[nn.Module] = []
-        width = n_mels
-        for channels_in, channels_out, kernel in CONVOLUTIONS:
-            layers += [nn.Conv1d(channels_in, channels_out, kernel, 2, kernel // 2, bias=False)]
-            layers += [nn.BatchNorm1d(channels_out), nn.ReLU()]
-            width = -(-width // 2)
-        layers += [nn.Flatten(), nn.Linear(width * channels_out, dimensions, bias=False)]
-        self.network = nn.Sequential(*layers)
+        self.network = along_frequency(2, n_mels, dimensions)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Frames (B, T, n_mels) in dB → (B, D)."""
@@ -67,28 +62,73 @@ class StatisticsBranch(nn.Module):
         return self.network(torch.stack([x.mean(dim=1), x.std(dim=1)], dim=1))
 
 
+class ModulationsBranch(nn.Module):
+    """In which rhythm the sound changes: the spectrum over time of every band, through 1-D convolutions.
+
+    The magnitude of the Fourier transform of each band's level in bel, without its mean. When a period begins does not
+    matter; how fast it repeats does.
+
+    Args:
+        n_mels: mel bands of a frame.
+        n_frames: T, of a snippet.
+        dimensions: D, of the embedding.
+    """
+
+    def __init__(self, n_mels: int, n_frames: int, dimensions: int):
+        super().__init__()
+        self.normalization = nn.BatchNorm1d(n_frames // 2)
+        self.network = along_frequency(n_frames // 2, n_mels, dimensions)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Frames (B, T, n_mels) in dB → (B, D)."""
+        changes = (frames.float() - frames.float().mean(dim=1, keepdim=True)) / BEL
+        magnitude = torch.fft.rfft(changes, dim=1, norm="ortho").abs()[:, 1:]
+        return self.network(self.normalization((magnitude + LEAST_MODULATION).log()))
+
+
+def along_frequency(channels: int, n_mels: int, dimensions: int) -> nn.Sequential:
+    """Convolutions along frequency, (B, channels, n_mels) → (B, dimensions)."""
+    layers: list[nn.Module] = []
+    width = n_mels
+    for wider, kernel in CONVOLUTIONS:
+        layers += [nn.Conv1d(channels, wider, kernel, 2, kernel // 2, bias=False), nn.BatchNorm1d(wider), nn.ReLU()]
+        channels, width = wider, -(-width // 2)
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * channels, dimensions, bias=False))
+
+
 class AngularNetwork(nn.Module):
     """From log-mel frames to an embedding: the branches' outputs, each scaled to length 1, one after the other.
 
     Args:
         n_mels: mel bands of a frame.
+        n_frames: of a snippet.
         branches: which of BRANCHES, at least one.
         dimensions: D, of each branch.
         rho_f, rho_t, base_channels: of the residual network.
 
     Example:
-        >>> network = AngularNetwork(16, ["frames", "statistics"], 4, rho_f=5, rho_t=5, base_channels=2)
+        >>> network = AngularNetwork(16, 20, ["frames", "statistics"], 4, rho_f=5, rho_t=5, base_channels=2)
         >>> frames = torch.randn(3, 20, 16)
         >>> embedding = network.embedding(frames)
         >>> embedding.shape, embedding[:, :4].norm(dim=1)
         (torch.Size([3, 8]), tensor([1.0000, 1.0000, 1.0000], grad_fn=<LinalgVectorNormBackward0>))
     """
 
-    def __init__(self, n_mels: int, branches: list[str], dimensions: int, rho_f: int, rho_t: int, base_channels: int):
+    def __init__(
+        self,
+        n_mels: int,
+        n_frames: int,
+        branches: list[str],
+        dimensions: int,
+        rho_f: int,
+        rho_t: int,
+        base_channels: int,
+    ):
         super().__init__()
         available = {
             "frames": lambda: FramesBranch(dimensions, rho_f, rho_t, base_channels),
             "statistics": lambda: StatisticsBranch(n_mels, dimensions),
+            "modulations": lambda: ModulationsBranch(n_mels, n_frames, dimensions),
         }
         self.branches = nn.ModuleDict({name: available[name]() for name in branches})
         self.dimensions = dimensions * len(branches)

@@ -254,7 +254,7 @@ class AngularParameters(TrainingParameters, JudgingParameters):
 
     n_mels: Annotated[int, Field(ge=5)]
     classes: Literal["sections", "attributes"]
-    branches: Annotated[list[Literal["frames", "statistics"]], Field(min_length=1)]
+    branches: Annotated[list[Literal["frames", "statistics", "modulations"]], Field(min_length=1)]
     loss: Literal["adacos", "subspace"]
     subclusters: Count
     mixup: Annotated[float, Field(ge=0, le=1)]

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from asd.data.features import FeatureSettings, mel_frequencies
+from asd.models.angular import BEL, LEAST_MODULATION
 from asd.plots.common import DOMAIN_COLORS, spectrogram
 from asd.training.backends import BackendSettings, fit_backend
 
@@ -62,17 +63,23 @@ def circles(ways: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
 
 
 def branch_inputs(frames: Tensor, features: FeatureSettings) -> Figure:
-    """Draw a clip's frames minus their mean over time, and its mean and standard deviation over time.
+    """Draw what the branches of the angular network get from a clip: its changes, its statistics, its modulations.
 
     Args:
         frames: (T, n_mels) in dB.
         features: how they were computed.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3))
-    spectrogram(left, frames - frames.mean(dim=0), features, "frames: what changes")
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(14, 3))
+    changes = (frames - frames.mean(dim=0)) / BEL
+    spectrogram(left, BEL * changes, features, "frames: what changes")
     hertz = mel_frequencies(features)
-    right.plot(hertz, frames.mean(dim=0), color="black", label="mean")
-    right.plot(hertz, frames.std(dim=0), "--", color="black", label="standard deviation")
-    right.set(title="statistics: what it is made of", xlabel="frequency (Hz)", ylabel="dB")
-    right.legend()
+    middle.plot(hertz, frames.mean(dim=0), color="black", label="mean")
+    middle.plot(hertz, frames.std(dim=0), "--", color="black", label="standard deviation")
+    middle.set(title="statistics: what it is made of", xlabel="frequency (Hz)", ylabel="dB")
+    middle.legend()
+    magnitude = torch.fft.rfft(changes, dim=0, norm="ortho").abs()[1:]
+    fastest = features.sample_rate / features.hop_length / 2
+    extent = (0, fastest, 0, frames.shape[1])
+    right.imshow((magnitude + LEAST_MODULATION).log().T, aspect="auto", origin="lower", extent=extent, cmap="magma")
+    right.set(title="modulations: in which rhythm", xlabel="modulation frequency (Hz)", ylabel="mel band")
     return figure

@@ -75,27 +75,28 @@ LOSSES = {"adacos": SubclusterAdaCos, "subspace": SubspaceLoss}
 
 
 def feature_exchange(parts: list[Tensor], target: Tensor, other: Tensor, exchanged: Tensor) -> tuple[Tensor, Tensor]:
-    """Embeddings whose second branch comes from another clip, and their 3·C classes.
+    """Embeddings whose other branches than the first come from another clip, and their 3·C classes.
 
     Wilkinghoff, *Self-supervised learning for anomalous sound detection*, ICASSP 2024: (e₁(x₁), e₂(x₂)) has the class
     probabilities (0, ½ y(x₁), ½ y(x₂)), an unchanged embedding (y(x₁), 0, 0). Whether branches belong together can only
     be told by what each one knows about the clip itself.
 
     Args:
-        parts: both branches' embeddings, (B, D) each.
+        parts: the branches' embeddings, (B, D) each; those from the second one on are exchanged together.
         target: class probabilities y, (B, C).
         other: index of x₂ for each clip, (B,).
-        exchanged: whether its second branch is exchanged, (B,).
+        exchanged: whether its other branches are exchanged, (B,).
 
     Returns:
-        The embeddings (B, 2 D) and the class probabilities (B, 3 C).
+        The embeddings (B, D · branches) and the class probabilities (B, 3 C).
     """
     chosen = exchanged[:, None]
-    second = torch.where(chosen, parts[1][other], parts[1])
+    others = torch.cat(parts[1:], dim=1)
+    others = torch.where(chosen, others[other], others)
     none = torch.zeros_like(target)
     own = torch.cat([target, none, none], dim=1)
     both = torch.cat([none, 0.5 * target, 0.5 * target[other]], dim=1)
-    return torch.cat([parts[0], second], dim=1), torch.where(chosen, both, own)
+    return torch.cat([parts[0], others], dim=1), torch.where(chosen, both, own)
 
 
 def statistics_exchange(frames: Tensor, other: Tensor) -> Tensor:
