@@ -63,19 +63,24 @@ def execute(notebook: Path, parameters: str, home: Path, moment: str, name: str,
     import asd.detection.scoring
     import asd.tracking.mlflow_store
     import asd.tracking.runs
+    import asd.training.angular
     import asd.training.batches
 
     torch.set_num_threads(1)
     if moment.startswith("epoch"):
-        original = asd.training.batches.section_batches
+        for module, function in (
+            (asd.training.batches, "section_batches"),
+            (asd.training.angular, "angular_batches"),
+        ):
+            original = getattr(module, function)
 
-        def batches(*args, **kwargs):
-            for i, batch in enumerate(original(*args, **kwargs)):
-                if kwargs["epoch"] == int(moment.split()[1]) and i == 1:
-                    die(name)
-                yield batch
+            def batches(*args, original=original, **kwargs):
+                for i, batch in enumerate(original(*args, **kwargs)):
+                    if kwargs["epoch"] == int(moment.split()[1]) and i == 1:
+                        die(name)
+                    yield batch
 
-        asd.training.batches.section_batches = batches
+            setattr(module, function, batches)
     elif moment == "scoring":
         dying(name, asd.detection.scoring, "score_clips")
     elif moment == "writing":

@@ -45,7 +45,10 @@ def test_the_defaults_are_valid_and_called_demo():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"epochs": 3}, r"epochs: there is no such parameter; did you mean max_epochs\?\n  allowed: machine_type, .*max_epochs"),
+        (
+            {"epochs": 3},
+            r"epochs: there is no such parameter; did you mean max_epochs\?\n  allowed: machine_type, .*max_epochs",
+        ),
         ({"debug": "maybe"}, r"debug: 'maybe' is not allowed: .*True and False"),
         ({"debug": "false"}, r"debug: 'false' is not allowed: .*True and False"),
         ({"debug": 1}, r"debug: 1 is not allowed"),

@@ -18,6 +18,7 @@ NOTEBOOKS = {path.stem: path for path in sorted((PROJECT / "notebooks").glob("*.
 FILES = sorted((PROJECT / "params").glob("*/*.yaml"))
 # Parameters that say the same thing and yet differ by default, as the methods do
 DIFFERENT = {"proxy_outliers", "snippet_length", "snippet_hop_size", "batch_size"}  # a window is not a clip
+DIFFERENT |= {"base_channels"}  # of 07_angular, which has other branches beside such a network
 DIFFERENT |= {"learning_rate", "rampdown_start", "rampdown_length", "max_epochs"}  # 04_ccsa continues a training
 DIFFERENT |= {"proxy_outlier_lambda", "margin"}  # of a ranking loss in 05_density, of other losses in 03 and 04
 

@@ -13,7 +13,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, one_hot
 
 SOURCE, TARGET = 0, 1  # a reference's domain
 ABSENT = -1  # in the place of a domain: this row holds no reference
@@ -145,10 +145,11 @@ class Gaussians(Backend):
     def score(self, embedding: Tensor, section: Tensor) -> Tensor:
         """Embeddings (B, D) of the sections (B,) → scores (B,)."""
         x = normalize(embedding.float(), dim=1)
-        row = torch.arange(len(x), device=x.device)
+        own = one_hot(section, len(self.mean)).to(x)
         # from all sections' components, as there are few: no factor is copied for a clip
         whitened = torch.einsum("bskd,skde->bske", x[:, None, None] - self.mean, self.factor)
-        distance, log_weight = whitened.square().sum(dim=3)[row, section], self.log_weight[section]  # (B, components)
+        distance = torch.einsum("bs,bsk->bk", own, whitened.square().sum(dim=3))
+        log_weight = self.log_weight[section]
         if not self.mixture:
             return distance.masked_fill(log_weight == -torch.inf, torch.inf).amin(dim=1)
         log_det = self.factor.diagonal(dim1=2, dim2=3).log().sum(dim=2)[section]

@@ -81,5 +81,6 @@ def branch_inputs(frames: Tensor, features: FeatureSettings) -> Figure:
     fastest = features.sample_rate / features.hop_length / 2
     extent = (0, fastest, 0, frames.shape[1])
     right.imshow((magnitude + LEAST_MODULATION).log().T, aspect="auto", origin="lower", extent=extent, cmap="magma")
+    right.grid(False)
     right.set(title="modulations: in which rhythm", xlabel="modulation frequency (Hz)", ylabel="mel band")
     return figure

@@ -1,0 +1,81 @@
+"""07_angular and 08_backends: one network for all machine types, resumed and found; backends of finished runs."""
+
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT
+from notebook_process import NotebookProcess
+from test_runs import complete, finish, killed, runs
+
+from asd.data.recordings import read_recording
+from asd.detection.detector import load_detector
+from asd.evaluation.score_table import read_table
+from asd.tracking.mlflow_store import Store
+
+ANGULAR, BACKENDS = (PROJECT / "notebooks" / f"{name}.ipynb" for name in ("07_angular", "08_backends"))
+TINY = {
+    "machine_type": "fan", "sections": [0, 1, 2], "base_channels": 2, "batch_size": 8, "validation_fraction": 0.2,
+    "dimensions": 8, "subclusters": 2, "max_epochs": 3, "rampdown_start": 1, "rampdown_length": 1, "device": "cpu",
+}  # fmt: skip
+
+
+def angular(root: Path, outputs: Path, moment: str = "never", **changed) -> NotebookProcess:
+    parameters = TINY | {"data_root": str(root), "output_root": str(outputs)} | changed
+    return NotebookProcess(ANGULAR, parameters, outputs / "home", moment, "SIGKILL")
+
+
+def backend(root: Path, outputs: Path, **changed) -> NotebookProcess:
+    parameters = {"machine_type": "fan", "data_root": str(root), "output_root": str(outputs), "start": "angular"}
+    return NotebookProcess(BACKENDS, parameters | changed, outputs / "home", "never", "SIGKILL")
+
+
+def table(outputs: Path, name: str, machine_type: str = "fan"):
+    return read_table(outputs / "scores" / machine_type / f"{name}.csv")
+
+
+@pytest.fixture(scope="module")
+def finished(two_machines, tmp_path_factory) -> Path:
+    """An output root with a finished network and a finished run of fan."""
+    outputs = tmp_path_factory.mktemp("finished")
+    finish(angular(two_machines, outputs))
+    return outputs
+
+
+def test_a_killed_training_resumes_and_ends_with_the_same_scores(two_machines, finished, tmp_path):
+    for moment in ("epoch 1", "scoring"):
+        killed(angular(two_machines, tmp_path, moment), "SIGKILL")
+        assert not (tmp_path / "scores").exists()
+    out = finish(angular(two_machines, tmp_path))
+    assert "Found the finished run" in out, "the network, which was complete before its scores were"
+    assert table(tmp_path, "angular")["score"].tolist() == table(finished, "angular")["score"].tolist()
+
+
+def test_the_network_is_trained_once_for_all_machine_types(two_machines, finished):
+    before = set(complete(finished))
+    out = finish(angular(two_machines, finished, machine_type="valve"))
+    new = [run for run in runs(finished) if run.info.run_id not in before]
+    assert "Found the finished run" in out
+    assert [run.data.tags["machine_type"] for run in new] == ["valve"]
+    networks = [run.info.run_id for run in runs(finished) if run.data.tags["machine_type"] == "all"]
+    assert len(networks) == 1 and new[0].data.params["network"] == networks[0]
+    assert {path.name for path in (finished / "scores").iterdir()} == {"fan", "valve"}
+
+
+def test_a_backend_of_a_run_is_a_method_like_any_other(two_machines, finished):
+    finish(backend(two_machines, finished, backend="knn"))
+    scores = table(finished, "angular-knn")
+    assert set(scores["method"]) == {"angular-knn"}
+    assert scores["held_out"].sum() == table(finished, "angular")["held_out"].sum() > 0
+    run = next(run for run in runs(finished) if run.data.tags["method"] == "angular-knn")
+    detector = load_detector(Store(finished).artifact(run.info.run_id, "detector.pt"))
+    row = scores[scores["split"] == "test"].iloc[0]
+    score = detector.score(detector.frames(read_recording(two_machines / row["clip"], 16000)), int(row["section"]))
+    assert score == pytest.approx(row["score"], abs=1e-4)
+    assert 0 < detector.decide(score, int(row["section"])).p_value <= 1
+    assert "Found the finished run" in finish(backend(two_machines, finished, backend="knn"))
+    assert "Started run" in finish(backend(two_machines, finished, backend="knn", neighbours=2))
+
+
+def test_a_backend_needs_a_run_to_start_from(two_machines, tmp_path):
+    code, _, err = backend(two_machines, tmp_path).wait()
+    assert code != 0 and "run 07_angular first" in err
