@@ -151,7 +151,7 @@ INLINE = re.findall(r"`(asd [a-z]+ [^`]*)`", README)
 COMMANDS = [command.strip() for command in dict.fromkeys([*BLOCKS, *INLINE])]
 NOT_HERE = {
     "asd download DIR": "fetches 17.7 GiB; test_download.py runs it against a server of its own",
-    "asd mini DIR": "takes minutes at its full size; test_cli.py makes a small one",
+    "asd mini DIR": "takes half a minute at its full size; test_cli.py makes a small one",
 }
 ARECORD = """#!{python}
 import sys
