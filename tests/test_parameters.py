@@ -167,6 +167,7 @@ def test_parameters_that_notebooks_share_have_equal_defaults():
     # where fine-tuning or another kind of model differs on purpose; the notebooks say why
     own = {"learning_rate", "min_learning_rate", "rampdown_start", "rampdown_length", "max_epochs", "batch_size"}
     own |= {"proxy_outliers", "proxy_outlier_lambda", "snippet_length", "snippet_hop_size", "consistent_with_librosa"}
+    own |= {"base_channels"}
     for path in sorted((PROJECT / "notebooks").glob("*.ipynb")):
         cells = nbformat.read(path, 4).cells
         source = next(c.source for c in cells if "parameters" in c.metadata.get("tags", []))
