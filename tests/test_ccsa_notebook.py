@@ -13,8 +13,9 @@ from asd.data.frames import LabelledFrames
 from asd.errors import InputError
 from asd.evaluation.score_table import table_path, write_table
 from asd.notebook.cells import assignments, validated
+from asd.notebook.groups import FittingParameters, TrainingParameters
 from asd.notebook.inputs import feature_settings, find_clips
-from asd.notebook.parameters import CcsaParameters, FittingParameters, TrainingParameters
+from asd.notebook.parameters import CcsaParameters
 from asd.tracking.mlflow_store import Store
 from asd.tracking.pretrained import find_pretrained
 from asd.training.adaptation import adaptation_clips, adaptation_terms, embeddings, gradient_norms, pair_distances

@@ -11,7 +11,8 @@ import asd.notebook.parameters
 from asd.demo.dataset import MACHINE_TYPES
 from asd.errors import InputError
 from asd.notebook.cells import MARK, assignments, published_parameters, settings_name, validated
-from asd.notebook.parameters import ARCHITECTURES, DensityParameters, Parameters
+from asd.notebook.groups import Parameters
+from asd.notebook.parameters import ARCHITECTURES, DensityParameters
 
 PROJECT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = {path.stem: path for path in sorted((PROJECT / "notebooks").glob("*.ipynb"))}

@@ -12,7 +12,7 @@ from asd.evaluation.score_table import COLUMNS
 from asd.models.classifier import SectionClassifier
 from asd.models.density import DensityEstimator
 from asd.models.embedding import EmbeddingDetector
-from asd.notebook.parameters import ClipParameters
+from asd.notebook.groups import ClipParameters
 from asd.training.data import TrainingData
 
 FRAMES_AT_ONCE = 20_000  # frames of clips that are loaded together: 64 clips of 10 s

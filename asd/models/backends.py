@@ -19,15 +19,27 @@ SOURCE, TARGET = 0, 1  # a reference's domain
 ABSENT = -1  # in the place of a domain: this row holds no reference
 
 
-class Backend(nn.Module):
-    """What all backends have in common: a score."""
+class References(nn.Module):
+    """Normal embeddings that are kept as they are, with the domain of each.
 
-    def score(self, embedding: Tensor, section: Tensor) -> Tensor:
-        """Embeddings (B, D) of the sections (B,) → scores (B,): the higher, the more anomalous."""
-        raise NotImplementedError
+    Args:
+        n_sections: number of sections.
+        n_references: largest number of references that a section has.
+        n_dimensions: D, of an embedding.
+        k: number of neighbours.
+    """
+
+    reference: Tensor
+    domain: Tensor
+
+    def __init__(self, n_sections: int, n_references: int, n_dimensions: int, k: int):
+        super().__init__()
+        self.k = k
+        self.register_buffer("reference", torch.zeros(n_sections, n_references, n_dimensions))
+        self.register_buffer("domain", torch.full((n_sections, n_references), ABSENT))
 
 
-class Neighbours(Backend):
+class Neighbours(References):
     """Distance to the nearest references of either domain: k-nearest neighbours.
 
     The distance is the cosine distance d(x, y) = 1 − ⟨x, y⟩, half the squared Euclidean distance of unit vectors. A
@@ -39,10 +51,7 @@ class Neighbours(Backend):
     generalization*, IEEE TASLP 33, 2025).
 
     Args:
-        n_sections: number of sections.
-        n_references: largest number of references that a section has.
-        n_dimensions: D, of an embedding.
-        k: number of neighbours.
+        n_sections, n_references, n_dimensions, k: as for :class:`References`.
 
     Example:
         >>> backend = Neighbours(n_sections=1, n_references=2, n_dimensions=2, k=1)
@@ -52,15 +61,10 @@ class Neighbours(Backend):
         tensor([0., 1.])
     """
 
-    reference: Tensor
-    domain: Tensor
     level: Tensor
 
     def __init__(self, n_sections: int, n_references: int, n_dimensions: int, k: int):
-        super().__init__()
-        self.k = k
-        self.register_buffer("reference", torch.zeros(n_sections, n_references, n_dimensions))
-        self.register_buffer("domain", torch.full((n_sections, n_references), ABSENT))
+        super().__init__(n_sections, n_references, n_dimensions, k)
         self.register_buffer("level", torch.ones(n_sections, n_references))
 
     def score(self, embedding: Tensor, section: Tensor) -> Tensor:
@@ -77,7 +81,7 @@ class Neighbours(Backend):
         return torch.minimum(*scores)
 
 
-class LocalOutlierFactor(Backend):
+class LocalOutlierFactor(References):
     """How much thinner the references lie around an embedding than around its neighbours.
 
     Breunig et al., *LOF: identifying density-based local outliers*, SIGMOD 2000: with the Euclidean distance d and the
@@ -86,19 +90,14 @@ class LocalOutlierFactor(Backend):
     mean_y ρ(y) / ρ(x).
 
     Args:
-        n_sections, n_references, n_dimensions, k: as for :class:`Neighbours`; every section has more than k references.
+        n_sections, n_references, n_dimensions, k: as for :class:`References`; every section has more than k references.
     """
 
-    reference: Tensor
-    domain: Tensor
     reach: Tensor
     density: Tensor
 
     def __init__(self, n_sections: int, n_references: int, n_dimensions: int, k: int):
-        super().__init__()
-        self.k = k
-        self.register_buffer("reference", torch.zeros(n_sections, n_references, n_dimensions))
-        self.register_buffer("domain", torch.full((n_sections, n_references), ABSENT))
+        super().__init__(n_sections, n_references, n_dimensions, k)
         self.register_buffer("reach", torch.zeros(n_sections, n_references))  # k(y)
         self.register_buffer("density", torch.zeros(n_sections, n_references))  # ρ(y)
 
@@ -112,7 +111,7 @@ class LocalOutlierFactor(Backend):
         return self.density[section].gather(1, index).mean(dim=1) * (reachability.mean(dim=1) + 1e-10)
 
 
-class Gaussians(Backend):
+class Gaussians(nn.Module):
     """Normal distributions per section: a mixture's −log density, or the distance from the nearest mean.
 
     Args:
@@ -157,6 +156,7 @@ class Gaussians(Backend):
         return -(constant - 0.5 * distance).logsumexp(dim=1)
 
 
+Backend = Neighbours | LocalOutlierFactor | Gaussians
 BACKENDS: dict[str, type[Backend]] = {
     "knn": Neighbours,
     "lof": LocalOutlierFactor,

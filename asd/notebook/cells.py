@@ -18,7 +18,7 @@ from IPython.display import display
 from pydantic import ValidationError
 
 from asd.errors import InputError
-from asd.notebook.parameters import NOT_TRAINING, Parameters, RunParameters
+from asd.notebook.groups import NOT_TRAINING, Parameters, RunParameters
 from asd.paths import PROJECT
 
 warnings.filterwarnings("ignore", "IProgress not found")  # from tqdm, which MLflow and librosa import

@@ -5,7 +5,7 @@ import pandas as pd
 from asd.data.clips import clips_table
 from asd.data.features import FeatureSettings
 from asd.demo.dataset import make
-from asd.notebook.parameters import FeatureParameters, Parameters
+from asd.notebook.groups import FeatureParameters, Parameters
 
 
 def feature_settings(p: FeatureParameters) -> FeatureSettings:

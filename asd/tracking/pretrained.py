@@ -9,7 +9,7 @@ import pandas as pd
 from asd.detection.detector import Detector, load_detector
 from asd.errors import InputError
 from asd.evaluation.score_table import read_table, table_path
-from asd.notebook.parameters import ClipParameters, FittingParameters, RunParameters, TrainingParameters
+from asd.notebook.groups import ClipParameters, FittingParameters, RunParameters, TrainingParameters
 from asd.tracking.mlflow_store import Store
 from asd.tracking.runs import DETECTOR, SCORES
 from asd.training.data import TrainingData

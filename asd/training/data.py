@@ -13,8 +13,8 @@ from asd.data.frames import Frames, LabelledFrames
 from asd.data.selection import held_out_clips, select
 from asd.data.store import Shard, open_shard
 from asd.errors import InputError
+from asd.notebook.groups import ClipParameters
 from asd.notebook.inputs import feature_settings
-from asd.notebook.parameters import ClipParameters
 
 HELD_OUT_BATCH = 32  # clips
 DEBUG_CLIPS = 4  # of each machine type, section, domain, split and label
