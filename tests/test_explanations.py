@@ -233,7 +233,7 @@ def test_a_clip_s_embedding_is_the_mean_over_its_snippets(shard: Shard):
     with torch.no_grad():
         first, second = (detector.model.embed(frames[None, i : i + 20]).mean((2, 3))[0] for i in (0, 10))
     np.testing.assert_allclose(points[2], (first + second) / 2, rtol=1e-4, atol=1e-5)
-    with pytest.raises(InputError, match="ae: only classifiers"):
+    with pytest.raises(InputError, match="ae: has no embeddings; allowed: classifiers"):
         clip_embeddings(tiny_detector("density"), shard, pd.Series(paths))
 
 

@@ -6,33 +6,31 @@ import torch
 from sklearn.manifold import TSNE
 
 from asd.data.store import Shard
+from asd.detection.backends import network_of
 from asd.detection.detector import Detector
 from asd.detection.explanations import whole_clip
-from asd.errors import InputError
-from asd.models.classifier import SectionClassifier
 
 FEWEST = 4  # points that have neighbours to keep
 
 
 @torch.no_grad()
 def clip_embeddings(detector: Detector, shard: Shard, clips: pd.Series) -> np.ndarray:
-    """The last residual stage's output, averaged over frequency, time and snippets: (N, C).
+    """The network's embedding of each clip, the mean over its snippets: (N, C).
 
     Args:
-        detector: of a classifier.
+        detector: of any network that has embeddings.
         shard: the machine type's frames.
         clips: paths of N clips.
 
     Raises:
-        InputError: the detector is of another kind and has no embedding.
+        InputError: a density model, which has no embeddings.
     """
-    model = detector.model.eval()
-    if not isinstance(model, SectionClassifier):
-        raise InputError(f"method {detector.method}: only classifiers have an embedding")
+    _, _, network = network_of(detector)
+    network.eval()
     points = []
     for path in clips:
         snippets = whole_clip(detector, shard, path).unfold(0, detector.n_frames, detector.hop).transpose(1, 2)
-        points.append(model.embed(snippets).float().mean(dim=(0, 2, 3)))
+        points.append(network.embedding(snippets).mean(dim=0))
     return torch.stack(points).cpu().numpy()
 
 
