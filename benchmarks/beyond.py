@@ -1,12 +1,13 @@
 """Beyond the reference: which backends help which embeddings, and what each part of 07_angular brings.
 
 Every method is measured by the challenge's official score (harmonic mean of AUC and pAUC over sections and domains),
-per machine type, on data sets with 50 + 50 test clips per section and domain and classifiers of
-``mini_difficulty.py``, which must have run. The network of 07_angular is trained once per seed, for all machine types.
-Beside all of it stands the Mahalanobis distance of mean and standard deviation of the log-mel spectrum, which learns
-nothing.
+per machine type, on data sets with 50 + 50 test clips per section and domain or on real recordings. Detectors of
+``mini_difficulty.py`` are used where they exist. The network of 07_angular is trained once per seed, for all machine
+types. Beside all of it stands the Mahalanobis distance of mean and standard deviation of the log-mel spectrum, which
+learns nothing.
 
-    python benchmarks/beyond.py                                    # backends and 07_angular
+    python benchmarks/beyond.py                                    # all methods and backends
+    python benchmarks/beyond.py bldc --data ../shared/data/real --results outputs/bench_real    # real recordings
     python benchmarks/beyond.py --ablation --seeds 1               # 07_angular taken apart
     python benchmarks/beyond.py --print                            # the tables of what there is
 
@@ -15,16 +16,17 @@ Results are in ``outputs/bench/beyond.csv``; what it contains is not done again.
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from methods import notebook_defaults, untrained_scores
-from mini_difficulty import detector_path, features_of, interval, make_data, remove_data
+from mini_difficulty import detector_path, detectors, interval, make_data, remove_data
 
 from asd.data.clips import clips_table
+from asd.data.frames import LabelledFrames
 from asd.demo.dataset import MACHINE_TYPES
 from asd.detection.backends import network_of, window_embeddings, with_backend
 from asd.detection.detector import Detector, load_detector
@@ -43,6 +45,8 @@ from asd.training.loop import Optimisation, fit
 from asd.training.machines import AllMachines, all_machines
 
 BASELINE = "Mahalanobis, mean + std"
+CLASSIFIERS = ("aux", "ccsa")  # they have embeddings
+METHODS = (*CLASSIFIERS, "ae", "made", "maf")
 BACKENDS = {  # name: how embeddings are judged
     "knn": BackendSettings("knn"),
     "knn SMOTE": BackendSettings("knn", smote=True),
@@ -70,25 +74,47 @@ ABLATION = {  # name: what differs from the defaults of 07_angular
 def trained_network(p: AngularParameters, machines: AllMachines) -> tuple[AngularNetwork, dict, float]:
     """Train as 07_angular does: the network, its arguments, and the seconds that it took."""
     start = time.perf_counter()
+    network, config = network_training(p, machines, machines.train, lambda config: AngularNetwork(**config))
+    return network, config, time.perf_counter() - start
+
+
+def network_training(
+    p: AngularParameters, machines: AllMachines, train: LabelledFrames, make: Callable[[dict], AngularNetwork]
+) -> tuple[AngularNetwork, dict]:
+    """Train the network that ``make`` makes of its arguments: the network, and these."""
     torch.manual_seed(p.seed)
     config = {
         name: getattr(p, name) for name in ("n_mels", "branches", "dimensions", "rho_f", "rho_t", "base_channels")
     }
     config["n_frames"] = machines.n_frames
-    network = AngularNetwork(**config)
+    network = make(config)
     network.set_normalization(*machines.train.frames.mean_std())
     sizes = (len(machines.classes), p.subclusters)
     model = AngularTraining(network, p.loss, *sizes, p.feature_exchange, p.statistics_exchange)
     model.to(memory_format=torch.channels_last)
-    steps = -(-len(machines.train) // p.batch_size)
+    steps = -(-len(train) // p.batch_size)
 
     def batches(epoch: int) -> Iterator:
         drawn = {"mixup": p.mixup, "seed": p.seed, "epoch": epoch}
-        return angular_batches(machines.train, len(machines.classes), machines.n_frames, p.batch_size, **drawn)
+        return angular_batches(train, len(machines.classes), machines.n_frames, p.batch_size, **drawn)
 
     for _ in fit(model, batches, AngularTraining.terms, Optimisation(**p.schedule), steps=steps):
         pass
-    return network.eval(), config, time.perf_counter() - start
+    return network.eval(), config
+
+
+def trained_detectors(folder: Path, common: dict, clips: pd.DataFrame) -> dict[str, Detector]:
+    """The detectors of ``mini_difficulty.py``, by method; what is missing is trained, and kept in the same place."""
+
+    def path_of(method: str) -> Path:
+        return detector_path(folder, common["machine_type"], f"{method}-{common['seed']}")
+
+    for task in ("aux", "ae", "made", "maf"):
+        if not all(path_of(method).is_file() for method in (CLASSIFIERS if task == "aux" else [task])):
+            for method, detector in detectors(task, common, clips)[1].items():
+                path_of(method.lower()).parent.mkdir(parents=True, exist_ok=True)
+                detector.save(path_of(method.lower()))
+    return {method: load_detector(path_of(method)) for method in METHODS}
 
 
 def cells(table: pd.DataFrame) -> list[dict]:
@@ -125,7 +151,7 @@ def machine_data(p: AuxParameters, clips: pd.DataFrame, machine_type: str) -> Tr
 
 def measure_backends(
     bench: Bench,
-    detectors: dict[str, Detector],
+    trained: dict[str, Detector],
     angular: AngularNetwork,
     data: TrainingData,
     machine_type: str,
@@ -137,15 +163,15 @@ def measure_backends(
     """
     tables, train = {}, (data.clips["split"] == "train") & ~data.is_held_out
     rows, is_target = torch.tensor(train.to_numpy()), torch.tensor((data.clips["domain"] == "target").to_numpy())
-    networks = {name: network_of(detector)[2] for name, detector in detectors.items()} | {"angular": angular}
+    for name, detector in trained.items():
+        tables[name] = score_table(detector, data, name, "", seed)
+    networks = {name: network_of(trained[name])[2] for name in CLASSIFIERS} | {"angular": angular}
     for name, network in networks.items():
         points, section = window_embeddings(network, data.labelled(data.clips), data.n_frames, data.hop)
         for backend, settings in BACKENDS.items():
             fitted, _ = fit_backend(settings, points[rows], section[rows], is_target[rows], seed)
             scores = fitted.score(points, section).double().numpy()
             tables[f"{name}, {backend}"] = empty_table(data, f"{name}-{backend}", seed).assign(score=scores)
-        if name in detectors:
-            tables[name] = score_table(detectors[name], data, name, "", seed)
     for name, table in tables.items():
         if bench.lacks(machine_type, name):
             bench.add(machine_type, name, table)
@@ -172,7 +198,7 @@ def run(machine_types: list[str], seed: int, args: argparse.Namespace) -> None:
     bench = Bench(args.results / "beyond.csv", seed)
     root = args.data or make_data(args.results, f"seed_{seed}", seed)
     clips = clips_table(root)
-    outputs = args.features or features_of(root)
+    outputs = args.features or args.results / f"{root.name}_features"
     common = {"data_root": str(root), "output_root": str(outputs), "device": "cpu", "seed": seed}
     p = AngularParameters(**notebook_defaults("07_angular") | common)
     aux = AuxParameters(**notebook_defaults("03_aux") | common)
@@ -193,9 +219,8 @@ def run(machine_types: list[str], seed: int, args: argparse.Namespace) -> None:
         print(f"angular: trained in {seconds:.0f} s", flush=True)
         for machine_type in machine_types:
             data = machine_data(aux, clips, machine_type)
-            paths = {name: detector_path(args.detectors, machine_type, f"{name}-{seed}") for name in ("aux", "ccsa")}
-            detectors = {name: load_detector(path) for name, path in paths.items() if path.is_file()}
-            tables = measure_backends(bench, detectors, network, data, machine_type, seed)
+            trained = trained_detectors(args.detectors, common | {"machine_type": machine_type}, clips)
+            tables = measure_backends(bench, trained, network, data, machine_type, seed)
             known = data.clips.assign(split=data.clips["split"].mask(data.is_held_out, "held out"))
             scores = untrained_scores(BASELINE, data.shard, known, with_target=True)
             tables[BASELINE] = empty_table(data, "baseline", seed).assign(score=scores)
@@ -239,11 +264,12 @@ def main() -> None:
     parser.add_argument("--ablation", action="store_true", help="take 07_angular apart")
     parser.add_argument("--variants", nargs="*", choices=ABLATION, help="of the ablation; all if left out")
     parser.add_argument("--results", type=Path, default=PROJECT / "outputs" / "bench", help="folder of the results")
-    parser.add_argument("--detectors", type=Path, default=PROJECT / "outputs" / "bench", help="of mini_difficulty.py")
+    parser.add_argument("--detectors", type=Path, help="where detectors are kept; else with the results")
     parser.add_argument("--data", type=Path, help="an existing data set of this seed")
     parser.add_argument("--features", type=Path, help="and the folder of its log-mels")
     parser.add_argument("--print", action="store_true", help="only print the tables of the results so far")
     args = parser.parse_args()
+    args.detectors = args.detectors or args.results
     args.results.mkdir(parents=True, exist_ok=True)
     if not args.print:
         for seed in args.seeds:
