@@ -69,7 +69,7 @@ class Graph:
     def __init__(self, folder: Path):
         self.folder, self.root = folder, folder / "outputs"
         shutil.copytree(PROJECT / "workflow", folder / "workflow", ignore=shutil.ignore_patterns("__pycache__"))
-        for name in ("02_features", "03_aux", "04_ccsa", "05_density", "06_evaluation"):
+        for name in ("01_exploration", "02_features", "03_aux", "04_ccsa", "05_density", "06_evaluation"):
             parameters = nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})
             work = nbformat.v4.new_code_cell(WORK.replace("NOTEBOOK", repr(name)).replace("RUN_ID", RUN_ID))
             notebook = nbformat.v4.new_notebook(cells=[parameters, work])
@@ -137,7 +137,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Graph, str]:
 
 
 FINISHED = ("machines=fan pump", "methods=aux ccsa", "params=test", "jobs=2")
-CHAIN = ("02_features", "aux", "ccsa", "06_evaluation")
+CHAIN = ("01_exploration", "02_features", "aux", "ccsa", "06_evaluation")
 together = pytest.mark.xdist_group("workflow")  # these share the fixture's result
 
 
@@ -160,17 +160,17 @@ def test_all_seven_machine_types_and_methods_are_planned(tmp_path, monkeypatch):
     monkeypatch.delenv("ASD_DATA_ROOT", raising=False)
     command = [*SNAKEMAKE, "--dry-run", "--config", "machines=all"]
     process = subprocess.run(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    rules = ("features", "aux", "ccsa", "ae", "made", "maf", "evaluation")
+    rules = ("features", "baseline", "aux", "ccsa", "ae", "made", "maf", "evaluation")
     assert counted(process.stdout) == dict.fromkeys(rules, 7) | {"prepare": 1}
 
 
 def test_a_sweep_is_a_list_of_seeds(graph):
     plan = graph.plan("methods=aux ccsa", "seeds=0 7")
-    assert plan == {"features": 1, "aux": 2, "ccsa": 2, "evaluation": 1}
+    assert plan == {"features": 1, "baseline": 1, "aux": 2, "ccsa": 2, "evaluation": 1}
 
 
 def test_a_method_includes_the_run_it_starts_from(graph):
-    assert graph.plan("methods=ccsa") == {"features": 1, "aux": 1, "ccsa": 1, "evaluation": 1}
+    assert graph.plan("methods=ccsa") == {"features": 1, "baseline": 1, "aux": 1, "ccsa": 1, "evaluation": 1}
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,16 @@ import pandas as pd
 
 from asd.evaluation.conformal import TIE, binomial_interval, false_alarm_interval, p_values
 from asd.evaluation.decisions import SECTION
-from asd.evaluation.tables import Tables, run_ids
+from asd.evaluation.tables import BASELINE, Tables, run_ids
 
 CONFORMAL, GAMMA, TARGET_CLIPS = "conformal", "gamma", "target clips"
-SOURCE_ONLY = ("aux", "ae", "made", "maf")  # methods trained on source clips alone: target clips may calibrate
+SOURCE_ONLY = (
+    BASELINE,
+    "aux",
+    "ae",
+    "made",
+    "maf",
+)  # trained on source clips alone: target clips may calibrate
 COUNTS = ["normal", "false_alarms", "anomalous", "found"]
 
 

@@ -18,6 +18,7 @@ from asd.evaluation.score_table import read_table
 
 Tables = dict[str, pd.DataFrame]
 ENSEMBLE = "ensemble"
+BASELINE = "mahalanobis"  # the method of 01_exploration, which learns nothing
 
 
 class RunFacts(NamedTuple):
@@ -132,7 +133,8 @@ def combine(
 
     Args:
         tables: of all runs; an ensemble among them is left out.
-        members: run names, or run names for each domain; empty: all runs that have scored the same clips.
+        members: run names, or run names for each domain; empty: all runs that have scored the same clips, except the
+            baseline of 01_exploration.
         held_out: whether z-scores are made from held-out train clips.
 
     Returns:
@@ -151,6 +153,8 @@ def combine(
         if missing := sorted(named - set(available)):
             notes.append(f"no ensemble for {machine_type}: no scores of {', '.join(missing)}")
             continue
+        if not named:
+            available = {name: table for name, table in available.items() if table["method"].iloc[0] != BASELINE}
         chosen = members or _alike(available)
         if not named and len(chosen) < 2:
             notes.append(
@@ -171,5 +175,5 @@ def combine(
 def _alike(tables: Tables) -> list[str]:
     """Names of the runs that have scored the same clips: those of the most clips."""
     clips = {name: frozenset(table["clip"]) for name, table in tables.items()}
-    most = max(clips.values(), key=len)
+    most = max(clips.values(), key=len, default=frozenset())
     return [name for name in tables if clips[name] == most]

@@ -10,13 +10,16 @@ import shlex
 import warnings
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from importlib.metadata import version
 from pathlib import Path
+from platform import python_version
 from typing import Any
 
 import yaml
 from IPython.display import display
 from pydantic import ValidationError
 
+import asd
 from asd.errors import InputError
 from asd.notebook.groups import NOT_TRAINING, Parameters, RunParameters
 from asd.paths import PROJECT
@@ -199,3 +202,14 @@ def display_path(path: Path) -> str:
         if path.is_relative_to(base):
             return str(Path(sign) / path.relative_to(base))
     return str(path)
+
+
+def versions() -> str:
+    """What the notebook ran with: the versions of Python, this package, and those that its results depend on most.
+
+    Example:
+        >>> versions().split(", ")[0] == f"Python {python_version()}"
+        True
+    """
+    packages = [f"{name} {version(name)}" for name in ("torch", "numpy", "pandas", "scikit-learn", "mlflow")]
+    return ", ".join([f"Python {python_version()}", f"asd {asd.__version__}", *packages])

@@ -29,6 +29,15 @@ def _empty_or_an_id(value: str) -> str:
 RunId = Annotated[str, AfterValidator(_empty_or_an_id)]
 
 
+def _empty_or_a_file_name(value: str) -> str:
+    if value and (not value.replace("_", "").replace("-", "").replace(".", "").isalnum() or value[0] in ".-"):
+        raise ValueError("allowed: letters, digits, _, - and .")
+    return value
+
+
+FileName = Annotated[str, AfterValidator(_empty_or_a_file_name)]
+
+
 class Parameters(BaseModel):
     """The parameters that all notebooks share."""
 
@@ -73,18 +82,11 @@ class FeatureParameters(Parameters):
 class RunParameters(Parameters):
     """What all runs share: their names, where and how they are computed."""
 
-    run_name: str
+    run_name: FileName
     device: str
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     debug: bool
     retrain: bool
-
-    @field_validator("run_name")
-    @classmethod
-    def _file_name(cls, value: str) -> str:
-        if value and (not value.replace("_", "").replace("-", "").replace(".", "").isalnum() or value[0] in ".-"):
-            raise ValueError("allowed: letters, digits, _, - and .")
-        return value
 
     @field_validator("device")
     @classmethod

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from asd.notebook.groups import (
     Count,
     FeatureParameters,
+    FileName,
     FittingParameters,
     JudgingParameters,
     Name,
@@ -24,6 +25,8 @@ ARCHITECTURES = ("ae", "made", "maf")  # as in asd.models.density, which is too 
 
 class ExplorationParameters(FeatureParameters):
     """01_exploration."""
+
+    run_name: FileName
 
 
 class FeatureNotebookParameters(FeatureParameters):

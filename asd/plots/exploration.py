@@ -116,3 +116,16 @@ def mean_spectra(spectra: np.ndarray, clips: pd.DataFrame, features: FeatureSett
         ax.label_outer()
         ax.legend(title="domain (clips)", fontsize="small")
     return figure
+
+
+def auc_dots(results: pd.DataFrame) -> Figure:
+    """Draw the AUC of every section as a dot, by method and domain; the line at 0.5 is guessing.
+
+    Args:
+        results: rows of :func:`asd.evaluation.cells.evaluate_scores` with the column ``distance``.
+    """
+    figure, ax = plt.subplots(figsize=(7, 3))
+    sns.stripplot(results, x="auc", y="distance", hue="domain", palette=DOMAIN_COLORS, dodge=True, size=7, ax=ax)
+    ax.axvline(0.5, color="black", linewidth=1, linestyle="--")
+    ax.set(xlim=(0, 1.02), xlabel="AUC (one dot per section)", ylabel="")
+    return figure

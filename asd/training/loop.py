@@ -88,7 +88,7 @@ def fit(
             :func:`asd.training.devices.find_precision`.
         compile: fuse the objective's operations with ``torch.compile``, which takes a minute and needs a C++ compiler.
         resume: the file that keeps the state after every epoch; if it exists, training is resumed from it.
-        progress: called with a line of text after a few steps and after every epoch.
+        progress: called with a line of text when training is resumed, after a few steps and after every epoch.
 
     Raises:
         NonFiniteLossError: the loss was not finite in some step of an epoch; ``resume`` then holds the epoch before.
@@ -109,6 +109,8 @@ def fit(
     history: list[Epoch] = []
     if resume is not None and resume.is_file():
         history = load_state(resume, model, optimizer)
+        if len(history) < optimisation.max_epochs:
+            progress(f"resuming at epoch {len(history) + 1} of {optimisation.max_epochs}")
         yield from history
     if compile:
         objective = torch.compile(objective)
