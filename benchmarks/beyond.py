@@ -32,7 +32,7 @@ from asd.detection.backends import network_of, window_embeddings, with_backend
 from asd.detection.detector import Detector, load_detector
 from asd.detection.scoring import build_detector, score_table
 from asd.evaluation.cells import evaluate_scores
-from asd.evaluation.fusion import RULES, fused
+from asd.evaluation.ensembles import RULES, ensemble
 from asd.evaluation.metrics import harmonic_mean
 from asd.evaluation.score_table import COLUMNS
 from asd.models.angular import AngularNetwork
@@ -190,7 +190,7 @@ def measure_fusions(bench: Bench, tables: dict[str, pd.DataFrame], machine_type:
         for rule in RULES:
             name = f"{rule} of {' | '.join(members)}"
             if set(members) <= set(tables) and bench.lacks(machine_type, name):
-                bench.add(machine_type, name, fused([tables[member] for member in members], rule))
+                bench.add(machine_type, name, ensemble([tables[member] for member in members], rule=rule))
 
 
 def run(machine_types: list[str], seed: int, args: argparse.Namespace) -> None:

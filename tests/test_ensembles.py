@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 from sklearn.neighbors import NearestNeighbors
 from test_metrics import one
 
@@ -43,20 +42,46 @@ def run(name: str = "aux", seed: int = 0, scale: float = 1.0, shift: float = 0.0
     return pd.DataFrame(rows)
 
 
-def test_z_scores_are_scipy_s_with_the_population_deviation_of_the_train_scores():
+def looped_z_scores(table: pd.DataFrame, machine_type: str, held_out: bool) -> dict[str, float]:
+    """The definition, clip by clip: (s − μ) / σ, μ of the section, σ about these means in all sections."""
+    reference: dict[int, list[float]] = {}
+    for row in table.itertuples():
+        if row.machine_type == machine_type and row.split == "train" and (row.held_out or not held_out):
+            reference.setdefault(row.section, []).append(row.score)
+    mu = {section: sum(scores) / len(scores) for section, scores in reference.items()}
+    squares = sum((score - mu[section]) ** 2 for section, scores in reference.items() for score in scores)
+    sigma = (squares / (sum(map(len, reference.values())) - len(reference))) ** 0.5
+    own = table[table["machine_type"] == machine_type]
+    return {row.clip: (row.score - mu[row.section]) / sigma for row in own.itertuples()}
+
+
+@pytest.mark.parametrize("held_out", [True, False])
+@pytest.mark.parametrize("rule", ["mean", "min"])
+def test_an_ensemble_is_the_mean_or_minimum_of_scores_in_units_of_train_clips(rule: str, held_out: bool):
+    tables = [run("aux"), run("made", seed=1, scale=100.0, shift=-7.0)]
+    found = ensemble(tables, held_out, rule).set_index("clip")["score"]
+    for machine_type in ("fan", "valve"):
+        members = [looped_z_scores(table, machine_type, held_out) for table in tables]
+        for clip in members[0]:
+            scores = [scaled[clip] for scaled in members]
+            assert found[clip] == pytest.approx(min(scores) if rule == "min" else sum(scores) / len(scores))
+
+
+@pytest.mark.parametrize("rule", ["mean", "min"])
+def test_the_unit_of_a_run_s_scores_does_not_matter(rule: str):
+    scores = [ensemble([run("a"), run("b", 1, scale=scale)], rule=rule)["score"] for scale in (1.0, 1000.0)]
+    np.testing.assert_allclose(*scores)
+
+
+def test_z_scores_of_held_out_clips_have_mean_0_in_every_section_and_deviation_1_in_all():
     table = run()
-    scaled = z_scores(table, held_out=False)
-    rows = (table.machine_type == "valve") & (table.section == 1)
-    train = rows & (table.split == "train")
-    expected = stats.zmap(table.score[rows], table.score[train], ddof=0)
-    np.testing.assert_allclose(scaled.score[rows], expected, rtol=1e-12)
-
-
-def test_z_scores_of_held_out_clips_have_mean_0_and_deviation_1_in_every_section():
-    scaled = z_scores(run())
-    held_out = scaled[scaled.held_out].groupby(["machine_type", "section"]).score
-    np.testing.assert_allclose(held_out.mean(), 0, atol=1e-12)
-    np.testing.assert_allclose(held_out.std(ddof=0), 1, rtol=1e-12)
+    table.loc[table["section"] == 1, "score"] *= 10  # sections share one deviation
+    scaled = z_scores(table)
+    for _, clips in scaled[scaled["held_out"]].groupby("machine_type"):
+        by_section = clips.groupby("section")["score"]
+        np.testing.assert_allclose(by_section.mean(), 0, atol=1e-12)
+        assert by_section.var(ddof=1).mean() == pytest.approx(1)  # as many clips in each
+        assert by_section.std().iloc[1] > 5 * by_section.std().iloc[0]
 
 
 def test_z_scores_leave_the_ranking_within_a_section_as_it_was_and_the_input_untouched():
@@ -67,7 +92,7 @@ def test_z_scores_leave_the_ranking_within_a_section_as_it_was_and_the_input_unt
     np.testing.assert_allclose(results.auc, evaluate_scores(table).auc)
 
 
-def test_an_ensemble_is_the_mean_of_the_z_scores_whatever_the_scales_and_the_order_of_rows():
+def test_an_ensemble_takes_rows_in_any_order():
     a, b = run("aux"), run("made", seed=1, scale=1e4, shift=-1e6)
     mean = ensemble([a, b.sample(frac=1, random_state=0)])
     expected = (z_scores(a).set_index("clip").score + z_scores(b).set_index("clip").score) / 2
@@ -112,20 +137,22 @@ def test_runs_of_different_clips_make_no_ensemble():
         ensemble([pd.concat([a, a.tail(1)]), pd.concat([a, a.tail(1)])])
     with pytest.raises(InputError, match="no runs"):
         ensemble([])
+    with pytest.raises(InputError, match="rule 'max'; allowed: mean or min"):
+        ensemble([a], rule="max")
     with pytest.raises(InputError, match="domain 'target'"):
         ensemble({"source": [a]})
 
 
-def test_train_scores_that_are_all_equal_have_no_scale_and_the_section_is_named():
+def test_train_scores_that_are_all_equal_have_no_scale_and_the_machine_type_is_named():
     table = run()
-    table.loc[(table.machine_type == "valve") & (table.section == 1) & (table.split == "train"), "score"] = -2.5
+    table.loc[(table.machine_type == "valve") & (table.split == "train"), "score"] = -2.5
     for function in (z_scores, by_domain):
-        with pytest.raises(InputError, match=r"aux.*valve section 01 are -2\.5"):
+        with pytest.raises(InputError, match=r"aux.* the train scores of valve do not differ within its sections"):
             function(table)
 
 
-def test_one_held_out_clip_alone_gives_no_scale_so_all_train_clips_do():
-    table = run(n_train=4)  # one of them held out
+def test_one_held_out_clip_per_section_gives_no_scale_so_all_train_clips_do():
+    table = run(n_train=4)  # one held out per section
     pd.testing.assert_frame_equal(z_scores(table), z_scores(table, held_out=False))
 
 

@@ -7,8 +7,9 @@ from score_tables import run_table, write_scores
 
 from asd.data.clips import clips_table
 from asd.errors import InputError
-from asd.evaluation.results import add_decisions, compare_with_best, evaluate, measure, ranking
+from asd.evaluation.results import add_decisions, compare_with_best, evaluate, measure
 from asd.evaluation.tables import (
+    BASELINE,
     RunFacts,
     combine,
     of_machine,
@@ -104,19 +105,6 @@ def test_an_ensemble_with_a_debug_run_in_it_is_left_out(clips):
     assert set(kept) == {"a"}
 
 
-def test_the_ranking_says_whether_the_ensemble_is_the_best():
-    def means(**scores: float) -> pd.DataFrame:
-        rows = {"part": "dev", "mean": "harmonic mean", "run_name": list(scores), "official_score": scores.values()}
-        return pd.DataFrame(rows)
-
-    assert ranking(means(ae=0.8, ensemble=0.7)) == ["dev sections: ae is best with 80.0 %; the ensemble reaches 70.0 %"]
-    assert ranking(means(ae=0.8, ensemble=0.9)) == [
-        "dev sections: ensemble is best with 90.0 %, ahead of the best single run, ae (80.0 %)"
-    ]
-    assert ranking(means(ae=0.8, aux=0.9)) == ["dev sections: aux is best with 90.0 %"]
-    assert ranking(means(ae=float("nan"))) == []
-
-
 def test_without_a_store_nothing_is_known_of_runs_and_none_is_made(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert run_facts(tmp_path, ["a" * 32]) == {"a" * 32: RunFacts("unknown")}
@@ -131,6 +119,15 @@ def test_an_ensemble_of_all_runs_leaves_out_those_of_other_clips(clips):
     assert [note for note in notes if "['part'] left out" in note]
     expected, _ = combine(tables, ["a", "b"], held_out=False)
     pd.testing.assert_frame_equal(together, expected)
+
+
+def test_the_baseline_is_a_member_of_an_ensemble_only_if_it_is_named(clips):
+    tables = {name: run_table(clips, name, seed) for seed, name in enumerate(("a", "b"))}
+    tables[BASELINE] = run_table(clips, BASELINE, method=BASELINE)
+    assert set(combine(tables, [], held_out=False)[0]["run_id"]) == {"id-a+id-b"}
+    assert set(combine(tables, ["a", BASELINE], held_out=False)[0]["run_id"]) == {f"id-a+id-{BASELINE}"}
+    alone, notes = combine({BASELINE: tables[BASELINE]}, [], held_out=False)
+    assert alone is None and "there is 0" in notes[0]
 
 
 def test_an_ensemble_may_take_other_runs_in_each_domain(clips):
@@ -194,7 +191,7 @@ def test_the_best_run_is_compared_with_each_other_one(clips):
 
 GIVEN = {
     "machine_type": "fan", "data_root": "", "output_root": "", "false_alarm_rate": 0.1, "percentile": 0.9,
-    "held_out": False, "ensemble": [],
+    "held_out": False, "ensemble": [], "ensemble_rule": "mean",
     "resamples": 1000, "submission_run": "", "submission_label": "Doe_1", "authors": ["Doe, Jane, Institute"],
     "sample_rate": 16000, "n_fft": 1024, "hop_length": 512, "n_mels": 128, "consistent_with_librosa": False, "seed": 0,
 }  # fmt: skip
@@ -216,6 +213,7 @@ def test_an_ensemble_is_a_list_or_one_for_each_domain(ensemble):
         {"ensemble": {"source": ["aux"]}},
         {"ensemble": {"source": ["aux"], "target": []}},
         {"ensemble": "aux"},
+        {"ensemble_rule": "max"},
         {"resamples": 10},
         {"submission_label": "../elsewhere"},
         {"authors": []},

@@ -261,20 +261,27 @@ def test_a_map_of_embeddings_has_a_panel_per_domain_and_fills_anomalies():
     plt.close(figure)
 
 
-def test_an_ensemble_s_map_is_the_mean_of_its_members_in_units_of_their_train_scores(
-    two_machines: Path, tmp_path: Path
+@pytest.mark.parametrize("rule", ["mean", "min"])
+def test_an_ensemble_s_map_is_made_of_its_members_maps_as_its_score_is_of_their_scores(
+    two_machines: Path, tmp_path: Path, rule: str
 ):
     path = fan_clips(two_machines)["path"].iloc[0]
     members = {"a": tiny_detector("classifier"), "b": tiny_detector("density")}
-    rows = {"machine_type": "fan", "section": 0, "split": "train", "held_out": False}
-    tables = {name: pd.DataFrame({"run_id": name, "score": [0.0, 2.0 * s]} | rows) for name, s in (("a", 3), ("b", 5))}
-    explainer = Explainer(tmp_path, two_machines, tables)
+    rows = {"machine_type": "fan", "section": 0, "held_out": False, "clip": ["x", "y", path]}
+    rows["split"] = ["train", "train", "test"]
+    scores = {"a": [0.0, 6.0, 9.0], "b": [-5.0, 5.0, 0.0]}  # b finds the clip normal, a does not
+    tables = {name: pd.DataFrame(rows | {"run_id": name, "score": score}) for name, score in scores.items()}
+    explainer = Explainer(tmp_path, two_machines, tables, rule=rule)
     assert explainer({"clip": path, "section": 0, "run_id": "a"}) is None  # there is no store
     explainer.store = SimpleNamespace(read=lambda run_id, name, reader: members[run_id])
     explainer.detector.cache_clear()
-    alone = {name: explainer({"clip": path, "section": 0, "run_id": name}) for name in members}
+    scaled = {
+        name: explainer({"clip": path, "section": 0, "run_id": name}) / np.std(scores[name][:2], ddof=1)
+        for name in members
+    }
     both = explainer({"clip": path, "section": 0, "run_id": "a+b"})
-    np.testing.assert_allclose(both, (alone["a"] / 3 + alone["b"] / 5) / 2, rtol=1e-5, atol=1e-6)
+    expected = scaled["b"] if rule == "min" else (scaled["a"] + scaled["b"]) / 2
+    np.testing.assert_allclose(both, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pandas as pd
 from asd.errors import InputError
 from asd.evaluation.bootstrap import compare, confidence_intervals
 from asd.evaluation.decisions import SECTION, above_threshold, decide, thresholds
-from asd.evaluation.tables import ENSEMBLE, RunFacts, Tables, noted, of_machine
+from asd.evaluation.tables import RunFacts, Tables, noted, of_machine
 
 
 @dataclass
@@ -149,26 +149,3 @@ def compare_with_best(tables: Tables, means: pd.DataFrame, resamples: int, seed:
             rows.append(chosen.assign(best=best, other=other))
     columns = ["part", "best", "other", "difference", "low", "high", "p_value"]
     return (pd.concat(rows)[columns] if rows else pd.DataFrame(columns=columns)).reset_index(drop=True), notes
-
-
-def ranking(means: pd.DataFrame) -> list[str]:
-    """Which run is the best of one machine type, and whether the ensemble is better than its members; one sentence per
-    part.
-
-    Args:
-        means: rows of :func:`measure` (means) of one machine type.
-    """
-    harmonic = means[means["mean"] == "harmonic mean"].dropna(subset="official_score")
-    sentences = []
-    for part, rows in harmonic.groupby("part"):
-        score = (100 * rows.set_index("run_name")["official_score"]).sort_values(ascending=False)
-        best, sentence = score.index[0], f"{part} sections: {score.index[0]} is best with {score.iloc[0]:.1f} %"
-        if len(score) > 1 and ENSEMBLE in score.index:
-            single = score.drop(ENSEMBLE)
-            sentence += (
-                f", ahead of the best single run, {single.index[0]} ({single.iloc[0]:.1f} %)"
-                if best == ENSEMBLE
-                else f"; the ensemble reaches {score[ENSEMBLE]:.1f} %"
-            )
-        sentences.append(sentence)
-    return sentences

@@ -127,7 +127,7 @@ def without_debug_runs(tables: Tables, facts: Mapping[str, RunFacts], machine_ty
 
 
 def combine(
-    tables: Tables, members: Sequence[str] | Mapping[str, Sequence[str]], held_out: bool
+    tables: Tables, members: Sequence[str] | Mapping[str, Sequence[str]], held_out: bool, rule: str = "mean"
 ) -> tuple[pd.DataFrame | None, list[str]]:
     """The ensemble (:func:`asd.evaluation.ensembles.ensemble`) of the named runs for every machine type that has them.
 
@@ -136,6 +136,7 @@ def combine(
         members: run names, or run names for each domain; empty: all runs that have scored the same clips, except the
             baseline of 01_exploration.
         held_out: whether z-scores are made from held-out train clips.
+        rule: how they are combined, ``mean`` or ``min``.
 
     Returns:
         The ensemble's score table, None if no machine type has two runs or the named ones; and notes.
@@ -168,7 +169,7 @@ def combine(
             runs = {domain: [available[name] for name in names] for domain, names in chosen.items()}
         else:
             runs = [available[name] for name in chosen]
-        parts.append(ensemble(runs, held_out, ENSEMBLE))
+        parts.append(ensemble(runs, held_out, rule, ENSEMBLE))
     return (pd.concat(parts, ignore_index=True) if parts else None), notes
 
 

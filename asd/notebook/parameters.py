@@ -147,6 +147,7 @@ class EvaluationParameters(FeatureParameters):
     percentile: Annotated[float, Field(gt=0, lt=1)]
     held_out: bool
     ensemble: list[Name] | dict[Literal["source", "target"], Annotated[list[Name], Field(min_length=1)]]
+    ensemble_rule: Literal["mean", "min"]
     resamples: Annotated[int, Field(ge=100)]
     submission_run: str
     submission_label: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]

@@ -7,9 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
+from asd.evaluation.alarms import alarms_per_day, k_of_n, smallest_k
 from asd.evaluation.promises import CONFORMAL, GAMMA, TARGET_CLIPS
-from asd.plots.common import LABEL_COLORS, label_names
-from asd.plots.evaluation import DENSITY_COLOR, panels, shared_legend
+from asd.plots.common import DOMAIN_COLORS, LABEL_COLORS, label_names
+from asd.plots.evaluation import DENSITY_COLOR, labelled, panels, shared_legend
 
 RULES = {CONFORMAL: ("o", "black"), GAMMA: ("s", DENSITY_COLOR), TARGET_CLIPS: ("^", "#f2a33a")}
 
@@ -105,7 +106,51 @@ def promises(rates: pd.DataFrame, stated: float) -> Figure:
         upper.axvline(stated, color="black", linewidth=1, linestyle="--")
         upper.set(title=f"{domain}: false alarms among normal clips")
         lower.set(title=f"{domain}: anomalies found", xlabel="share of clips", xlim=(-0.03, 1.03))
-    axes[0, 0].set_yticks(range(len(names)), names)
+    axes[0, 0].set_yticks(range(len(names)), labelled(names))
     axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
     shared_legend(figure, axes[0, 0])
+    return figure
+
+
+def alarm_rules(rates: pd.DataFrame, seconds: float, n: int = 60, per_day: float = 1.0) -> Figure:
+    """Draw what the rule "k of n clips" costs and finds, for every k, in each domain: see :mod:`asd.evaluation.alarms`.
+
+    Args:
+        rates: rows of :func:`asd.evaluation.promises.summary` by domain; the band is that of the rate's interval.
+        seconds: length of a clip.
+        n: clips per window.
+        per_day: false alarms that are acceptable, a dashed line.
+    """
+    figure, (alarms, faults) = plt.subplots(1, 2, figsize=(10, 3.4))
+    k = np.arange(1, n + 1)
+    for row in rates.dropna(subset=["rate_high", "recall"]).itertuples():
+        color, style = DOMAIN_COLORS[row.domain], "-" if row.domain == "source" else "--"
+        low, middle, high = (alarms_per_day(q, seconds, k, n) for q in (row.rate_low, row.rate, row.rate_high))
+        alarms.fill_between(k, low, high, color=color, alpha=0.25, linewidth=0)
+        alarms.plot(k, middle, style, color=color, label=f"{row.domain} clips")
+        faults.plot(k, k_of_n(row.recall, k, n), style, color=color)
+        if (chosen := smallest_k(row.rate_high, seconds, n, per_day)) <= n:
+            faults.plot(chosen, k_of_n(row.recall, chosen, n), "D", color=color)
+            alarms.plot(chosen, alarms_per_day(row.rate_high, seconds, chosen, n), "D", color=color)
+    alarms.axhline(per_day, color="black", linewidth=1, linestyle="--")
+    alarms.set(yscale="log", ylim=(1e-3, 1.5 * alarms_per_day(1.0, seconds, 1, n)), ylabel="false alarms per day")
+    faults.set(ylim=(-0.03, 1.03), ylabel="share of faulty windows that alarm")
+    for ax in (alarms, faults):
+        ax.set(xlabel=f"k: clips of {n} that must alarm ({n * seconds / 60:.3g} min)", xlim=(0, n + 1))
+    shared_legend(figure, alarms)
+    return figure
+
+
+def faults_found(shares: pd.DataFrame) -> Figure:
+    """Draw which share of the clips with each fault alarms, with 95% intervals.
+
+    Args:
+        shares: what :func:`asd.evaluation.alarms.by_fault` returned.
+    """
+    figure, ax = plt.subplots(figsize=(6.5, 1.0 + 0.34 * len(shares)))
+    y = np.arange(len(shares))
+    bounds = np.abs(shares[["low", "high"]].to_numpy().T - shares["share"].to_numpy())
+    ax.errorbar(shares["share"], y, xerr=bounds, fmt="o", color=DENSITY_COLOR, capsize=3)
+    ax.set_yticks(y, [f"{row.fault} ({row.found} of {row.clips})" for row in shares.itertuples()])
+    ax.set(xlabel="share of the clips that alarm", xlim=(-0.03, 1.03), ylim=(len(shares) - 0.5, -0.5))
     return figure

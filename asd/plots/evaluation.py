@@ -1,6 +1,6 @@
 """The figures of evaluation: what the metrics leave out, in the look of :mod:`asd.plots.common`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from asd.evaluation.cells import MIXED
 from asd.evaluation.metrics import MAX_FPR
+from asd.evaluation.tables import BASELINE
 from asd.plots.common import DOMAIN_COLORS
 
 DOMAIN_STYLE = {"source": "-", "target": "--", MIXED: ":"}
@@ -32,6 +33,15 @@ def shared_legend(figure: Figure, ax: Axes) -> None:
     """One legend for all panels, above them: that of ``ax``."""
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize="small", frameon=False)
+
+
+def labelled(names: Iterable[str]) -> list[str]:
+    """Run names as labels of an axis: the baseline's says that it learns nothing.
+
+    >>> labelled(["aux", "mahalanobis"])
+    ['aux', 'mahalanobis\\n(learns nothing)']
+    """
+    return [f"{name}\n(learns nothing)" if name == BASELINE else str(name) for name in names]
 
 
 def intervals(cells: pd.DataFrame) -> Figure:
@@ -56,7 +66,7 @@ def intervals(cells: pd.DataFrame) -> Figure:
             color = DOMAIN_COLORS[domain]
             ax.errorbar(x, here["auc"], bounds, fmt=marker, color=color, capsize=3, label=domain)
         ax.axhline(0.5, color="black", linewidth=1, linestyle="--")
-        ax.set(title=name, ylim=(lowest - 0.03, 1.03), xlabel="section")
+        ax.set(title=labelled([name])[0].replace("\n", " "), ylim=(lowest - 0.03, 1.03), xlabel="section")
         ax.set_xticks(range(len(sections)), [f"{section:02}" for section in sections])
     for ax in axes[:, 0]:
         ax.set_ylabel("AUC")
@@ -130,7 +140,7 @@ def means(values: pd.DataFrame) -> Figure:
         )
         ax.axvline(50, color="black", linewidth=1, linestyle="--")
         ax.set(title=f"{part} sections", xlabel="official score (%)")
-        ax.set_yticks(range(len(names)), names)
+        ax.set_yticks(range(len(names)), labelled(names))
     axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
     shared_legend(figure, axes[0, 0])
     return figure
@@ -186,10 +196,43 @@ def heat_map(values: pd.DataFrame, part: str) -> Figure:
     """
     figure, ax = plt.subplots(figsize=(3 + 0.85 * values.shape[1], 1.3 + 0.4 * len(values)))
     ax.set_facecolor("0.85")
-    sns.heatmap(values, ax=ax, annot=True, fmt=".1f", cmap="viridis", vmin=50, vmax=100, linewidths=1, cbar=False)
+    sns.heatmap(
+        values.set_axis(labelled(values.index)),
+        ax=ax,
+        annot=True,
+        fmt=".1f",
+        cmap="viridis",
+        vmin=50,
+        vmax=100,
+        linewidths=1,
+        cbar=False,
+    )
     ax.set(xlabel="", ylabel="")
     ax.set_title(f"official score (%), {part} sections", fontsize="medium")
     ax.tick_params(axis="y", rotation=0)
     ax.tick_params(axis="x", rotation=0)
     ax.grid(False)
+    return figure
+
+
+def published(values: pd.DataFrame) -> Figure:
+    """Draw published official scores and ours beside them in percent, with their spreads: one panel per part.
+
+    Args:
+        values: what :func:`asd.report.leaderboard.published` returned.
+    """
+    parts = list(dict.fromkeys(values["part"]))
+    rows = values["part"].value_counts().max()
+    figure, axes = plt.subplots(1, len(parts), figsize=(6.2 * len(parts), 1.2 + 0.34 * rows), squeeze=False)
+    for ax, part in zip(axes[0], parts, strict=True):
+        chosen = values[values["part"] == part].rename(columns={"official score": "score"})
+        for y, row in enumerate(chosen.itertuples()):
+            color = "black" if row.whose == "ours" else "#777777"
+            spread = 0.0 if pd.isna(row.spread) else row.spread
+            ax.errorbar(row.score, y, xerr=spread, fmt="D" if row.whose == "ours" else "o", color=color, capsize=3)
+        ax.axvline(50, color="black", linewidth=1, linestyle="--")
+        ax.set_yticks(range(len(chosen)), labelled(chosen["system"]))
+        ax.tick_params(axis="y", labelsize="small")
+        ax.set_ylim(rows - 0.5, -0.5)
+        ax.set(title=f"{part} sections", xlabel="official score (%)")
     return figure

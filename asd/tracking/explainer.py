@@ -11,7 +11,7 @@ from asd.data.recordings import read_recording
 from asd.detection.detector import Detector, load_detector
 from asd.detection.explanations import explain
 from asd.errors import InputError
-from asd.evaluation.decisions import reference_scores
+from asd.evaluation.ensembles import units
 from asd.evaluation.tables import Tables
 from asd.tracking.mlflow_store import Store, has_store
 from asd.tracking.runs import DETECTOR
@@ -27,11 +27,12 @@ class Explainer:
         data_root: what clips' paths are relative to.
         tables: score tables by run name, of the members of ensembles, too.
         held_out: whether an ensemble's z-scores were made from held-out train clips.
+        rule: how they were combined, ``mean`` or ``min``.
     """
 
-    def __init__(self, output_root: Path, data_root: Path, tables: Tables, held_out: bool = False):
+    def __init__(self, output_root: Path, data_root: Path, tables: Tables, held_out: bool = False, rule: str = "mean"):
         self.store = Store(output_root) if has_store(output_root) else None
-        self.data_root, self.held_out = data_root, held_out
+        self.data_root, self.held_out, self.rule = data_root, held_out, rule
         self.tables = {str(run_id): rows for table in tables.values() for run_id, rows in table.groupby("run_id")}
         self.detector = lru_cache(DETECTORS_AT_ONCE)(self._detector)
 
@@ -39,7 +40,8 @@ class Explainer:
         """The explanation of a clip, (N, n_mels), see :func:`asd.detection.explanations.explain`.
 
         An ensemble's score is the mean of its members' z-scores; so its explanation is the mean of their maps, each
-        divided by the standard deviation of the member's train scores.
+        divided by the deviation of the member's train scores. If it is their minimum, the explanation is the map of the
+        member whose z-score is the lowest.
 
         Args:
             clip: with ``clip``, ``section`` and ``run_id`` as in a score table; an ensemble's id joins those of its
@@ -49,21 +51,26 @@ class Explainer:
             None if a run is not in the store, as it was made elsewhere, or if members differ in their features.
         """
         run_ids, section = str(clip["run_id"]).split("+"), int(clip["section"])
-        maps = []
+        maps, z_scores = [], []
         for run_id in run_ids:
             detector = self.detector(run_id)
             if detector is None or (len(run_ids) > 1 and run_id not in self.tables):
                 return None
             samples = read_recording(self.data_root / clip["clip"], detector.features.sample_rate)
             explanation = explain(detector, detector.frames(samples), section)
-            maps.append(explanation / (self.scale(run_id, section) if len(run_ids) > 1 else 1.0))
-        return np.mean(maps, axis=0) if len({explanation.shape for explanation in maps}) == 1 else None
+            z_score, scale = self.z_score(run_id, section, clip["clip"]) if len(run_ids) > 1 else (0.0, 1.0)
+            maps.append(explanation / scale)
+            z_scores.append(z_score)
+        if len({explanation.shape for explanation in maps}) > 1:
+            return None
+        return maps[int(np.argmin(z_scores))] if self.rule == "min" else np.mean(maps, axis=0)
 
-    def scale(self, run_id: str, section: int) -> float:
-        """The standard deviation of the train scores of a run's section."""
+    def z_score(self, run_id: str, section: int, clip: str) -> tuple[float, float]:
+        """The z-score that a run gives a clip, and the deviation that it is measured in."""
         rows = self.tables[run_id]
-        scores, _ = reference_scores(rows[rows["section"] == section], self.held_out)
-        return float(np.std(scores)) or 1.0
+        means, deviation = units(rows, self.held_out)
+        score = rows.loc[rows["clip"] == clip, "score"].iloc[0]
+        return (score - means[section]) / deviation, deviation
 
     def _detector(self, run_id: str) -> Detector | None:
         try:

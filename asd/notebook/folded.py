@@ -1,0 +1,32 @@
+"""Tables that a reader unfolds if he wants the numbers: a figure says the same at a glance."""
+
+import html
+from typing import Any
+
+import pandas as pd
+
+
+class Folded:
+    """A table below a line that unfolds it, in a browser; as text, the whole table.
+
+    Args:
+        table: to show.
+        summary: the line.
+        digits: after the decimal point.
+
+    >>> print(Folded(pd.DataFrame({"score": [0.126]}), "all scores")._repr_html_().split("<table")[0].strip())
+    <details><summary>all scores</summary>
+    """
+
+    def __init__(self, table: pd.DataFrame, summary: str, digits: int = 1):
+        self.table, self.summary, self.digits = table, summary, digits
+
+    def _text(self, value: Any) -> str:
+        return f"{value:.{self.digits}f}"
+
+    def _repr_html_(self) -> str:
+        table = self.table.to_html(float_format=self._text, na_rep="–", border=0)
+        return f"<details><summary>{html.escape(self.summary)}</summary>\n{table}\n</details>"
+
+    def __repr__(self) -> str:
+        return f"{self.summary}\n{self.table.to_string(float_format=self._text, na_rep='–')}"
