@@ -92,24 +92,22 @@ def in_words(rates: pd.DataFrame, seconds: float, stated: float, n: int = 60, pe
         stated: false-alarm rate per clip.
         n: clips per window.
     """
-    clips, minutes = DAY / seconds, n * seconds / 60
+    stated_per_day = alarms_per_day(stated, seconds)
     sentences = [
-        f"Clip by clip: {clips:.0f} clips of {seconds:.3g} s per day, and a stated rate of {stated:g} means"
-        f" {alarms_per_day(stated, seconds):.0f} false alarms per day, {alarms_per_day(stated, seconds) / 3:.0f} per shift."
+        f"Clip by clip: {DAY / seconds:.0f} clips of {seconds:.3g} s per day, and a stated rate of {stated:g} means"
+        f" {stated_per_day:.0f} false alarms per day, {stated_per_day / 3:.0f} per shift."
     ]
     for row in rates.dropna(subset=["rate_high", "recall"]).itertuples():
         k = smallest_k(row.rate_high, seconds, n, per_day)
-        counted = (
-            f"{row.domain} clips: {100 * row.rate:.0f} % false alarms were counted (up to {100 * row.rate_high:.0f} %"
-        )
-        sentence = f"{counted} is possible), {100 * row.recall:.0f} % of the anomalies were found."
+        false, at_most, found = (f"{100 * share:.0f} %" for share in (row.rate, row.rate_high, row.recall))
+        sentence = f"{row.domain} clips: {false} false alarms were counted (up to {at_most} is possible),"
+        sentence += f" {found} of the anomalies were found."
         if k > n:
             sentence += f" No rule k of {n} is silent enough."
         else:
-            sentence += (
-                f" At most {per_day:g} false alarm{'s' if per_day != 1 else ''} per day takes {k} of {n} clips"
-                f" ({minutes:.3g} min); this finds {100 * k_of_n(row.recall, k, n):.0f} % of the windows with a fault."
-            )
+            sentence += f" At most {per_day:g} false alarm{'s' if per_day != 1 else ''} per day takes {k} of {n} clips"
+            sentence += f" ({n * seconds / 60:.3g} min); this finds {100 * k_of_n(row.recall, k, n):.0f} %"
+            sentence += " of the windows with a fault."
         sentences.append(sentence)
     return sentences
 

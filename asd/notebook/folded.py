@@ -21,12 +21,18 @@ class Folded:
     def __init__(self, table: pd.DataFrame, summary: str, digits: int = 1):
         self.table, self.summary, self.digits = table, summary, digits
 
+    @property
+    def _numbered(self) -> bool:
+        """Whether the index says nothing, as it only numbers the rows."""
+        return isinstance(self.table.index, pd.RangeIndex)
+
     def _text(self, value: Any) -> str:
         return f"{value:.{self.digits}f}"
 
     def _repr_html_(self) -> str:
-        table = self.table.to_html(float_format=self._text, na_rep="–", border=0)
+        table = self.table.to_html(index=not self._numbered, float_format=self._text, na_rep="–", border=0)
         return f"<details><summary>{html.escape(self.summary)}</summary>\n{table}\n</details>"
 
     def __repr__(self) -> str:
-        return f"{self.summary}\n{self.table.to_string(float_format=self._text, na_rep='–')}"
+        table = self.table.to_string(index=not self._numbered, float_format=self._text, na_rep="–")
+        return f"{self.summary}\n{table}"

@@ -121,7 +121,7 @@ def alarm_rules(rates: pd.DataFrame, seconds: float, n: int = 60, per_day: float
         n: clips per window.
         per_day: false alarms that are acceptable, a dashed line.
     """
-    figure, (alarms, faults) = plt.subplots(1, 2, figsize=(10, 3.4))
+    figure, (alarms, faults) = plt.subplots(1, 2, figsize=(10, 3.8))
     k = np.arange(1, n + 1)
     for row in rates.dropna(subset=["rate_high", "recall"]).itertuples():
         color, style = DOMAIN_COLORS[row.domain], "-" if row.domain == "source" else "--"
@@ -134,7 +134,7 @@ def alarm_rules(rates: pd.DataFrame, seconds: float, n: int = 60, per_day: float
             alarms.plot(chosen, alarms_per_day(row.rate_high, seconds, chosen, n), "D", color=color)
     alarms.axhline(per_day, color="black", linewidth=1, linestyle="--")
     alarms.set(yscale="log", ylim=(1e-3, 1.5 * alarms_per_day(1.0, seconds, 1, n)), ylabel="false alarms per day")
-    faults.set(ylim=(-0.03, 1.03), ylabel="share of faulty windows that alarm")
+    faults.set(ylim=(-0.03, 1.03), ylabel="share of faulty windows found")
     for ax in (alarms, faults):
         ax.set(xlabel=f"k: clips of {n} that must alarm ({n * seconds / 60:.3g} min)", xlim=(0, n + 1))
     shared_legend(figure, alarms)
