@@ -13,7 +13,7 @@ from conftest import PROJECT
 from papermill.translators import PythonTranslator
 
 from asd.errors import InputError
-from asd.notebook.cells import command, settings_name, validated
+from asd.notebook.cells import assignments, command, settings_name, validated
 from asd.notebook.parameters import AuxParameters
 
 NOTEBOOK = PROJECT / "notebooks" / "03_aux.ipynb"
@@ -155,7 +155,7 @@ def test_every_parameter_has_a_type_and_an_explanation(path):
     notebook = papermill.iorw.load_notebook_node(str(path))
     source = next(c.source for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
     parameters = _infer_parameters(notebook)
-    assert len(parameters) == len(source.splitlines()) - 1
+    assert [parameter.name for parameter in parameters] == list(assignments(source))
     assert {"machine_type", "data_root", "output_root"} <= {p.name for p in parameters}
     for parameter in parameters:
         assert parameter.inferred_type_name not in ("None", ""), parameter.name

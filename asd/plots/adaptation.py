@@ -118,3 +118,43 @@ def before_and_after(before: pd.DataFrame, after: pd.DataFrame) -> Figure:
         ax.set(title=f"{domain}: mean {means}", xlabel="section", ylabel="AUC", xlim=(-0.5, len(cells) - 0.5))
     axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure
+
+
+def gains(changes: pd.DataFrame) -> Figure:
+    """Draw by how much fine-tuning changes the AUC of each machine type: dots, and bars of one standard deviation.
+
+    Args:
+        changes: one row per machine type with ``gain`` and ``deviation`` of the target domain, in points, and
+            ``source gain`` and ``source deviation``.
+    """
+    figure, ax = plt.subplots(figsize=(7.5, 0.4 * len(changes) + 1))
+    y = np.arange(len(changes))
+    for domain, prefix, shift in (("target", "", -0.12), ("source", "source ", 0.12)):
+        mean, deviation = changes[f"{prefix}gain"], changes[f"{prefix}deviation"]
+        marker = "o" if domain == "target" else "s"
+        ax.errorbar(mean, y + shift, xerr=deviation, fmt=marker, color=DOMAIN_COLORS[domain], label=domain, capsize=3)
+    ax.axvline(0, color="black", linewidth=1)
+    ax.set_yticks(y, changes.index)
+    ax.invert_yaxis()
+    ax.set(xlabel="change of the AUC by fine-tuning (points; mean ± standard deviation of the seeds)")
+    ax.legend(loc="lower right")
+    return figure
+
+
+def variants(changes: pd.DataFrame) -> Figure:
+    """Draw the changes that parts of the method bring: a dot per machine type, a line at their mean.
+
+    Args:
+        changes: one row per machine type and one column per part, in points of AUC.
+    """
+    figure, ax = plt.subplots(figsize=(7.5, 0.5 * changes.shape[1] + 1))
+    for y, name in enumerate(changes):
+        spread = np.linspace(-0.15, 0.15, len(changes))
+        ax.plot(changes[name], y + spread, "o", color=DOMAIN_COLORS["target"], markersize=5)
+        ax.vlines(changes[name].mean(), y - 0.32, y + 0.32, color="black", linewidth=2)
+        ax.annotate(f"{changes[name].mean():+.1f}", (1.01, y), xycoords=("axes fraction", "data"), va="center")
+    ax.axvline(0, color="black", linewidth=1)
+    ax.set_yticks(range(changes.shape[1]), changes.columns)
+    ax.invert_yaxis()
+    ax.set(xlabel="change of the target AUC (points; one dot per machine type, the line is their mean)")
+    return figure

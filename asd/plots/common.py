@@ -13,6 +13,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
 
 from asd.data.features import FeatureSettings, mel_frequencies
@@ -42,8 +43,19 @@ def label_names(labels: pd.Series) -> pd.Series:
     return labels.map(LABELS).astype(object).fillna("unknown")
 
 
-def spectrogram(ax: Axes, frames: ArrayLike, features: FeatureSettings, title: str = "", **limits: Any) -> None:
-    """Draw log-mel frames (N, n_mels) in dB over seconds and Hz, with a colour bar; ``limits``: vmin, vmax."""
+def spectrogram(
+    ax: Axes, frames: ArrayLike, features: FeatureSettings, title: str = "", bar: bool = True, **limits: Any
+) -> AxesImage:
+    """Draw log-mel frames (N, n_mels) in dB over seconds and Hz; ``limits``: vmin, vmax.
+
+    Args:
+        ax: where to draw.
+        frames: log-mel frames.
+        features: how they were computed.
+        title: of the panel.
+        bar: whether to add a colour bar.
+        limits: of the colours.
+    """
     frames = np.asarray(frames)
     seconds = len(frames) * features.hop_length / features.sample_rate
     image = ax.imshow(
@@ -51,7 +63,9 @@ def spectrogram(ax: Axes, frames: ArrayLike, features: FeatureSettings, title: s
     )
     mel_axis(ax, features)
     ax.set(xlabel="time (s)", title=title)
-    ax.figure.colorbar(image, ax=ax, label="level (dB)")
+    if bar:
+        ax.figure.colorbar(image, ax=ax, label="level (dB)")
+    return image
 
 
 def mel_axis(ax: Axes, features: FeatureSettings) -> None:
