@@ -4,13 +4,13 @@ The obvious interval, the middle 95% of the values on the draws, is a poor one h
 clips from 8 anomalous ones without a mistake has AUC 1 on *every* draw, and nobody is that sure. So the draws give only
 the variance, and the bounds come from formulas that know the range of the metric:
 
-* A cell: Wilson's interval for a proportion [1]_ on the metric's range, [0, 1] for AUC and [0.474, 1] for pAUC, with
+* A cell: Wilson's interval for a proportion (1927) on the metric's range, [0, 1] for AUC and [0.474, 1] for pAUC, with
   the number of clips at which a proportion would vary as much as the metric does on the draws. That number is limited
-  to what Hanley and McNeil's variance [2]_ gives for an AUC near 1: 4mn / (m + n + 2) for m anomalous and n normal
+  to what Hanley and McNeil's variance (1982) gives for an AUC near 1: 4mn / (m + n + 2) for m anomalous and n normal
   clips. pAUC rests on the highest 10% of the normal scores, so only they count. A perfect cell therefore has the upper
   bound 1, and a lower bound that depends on how many clips it has been perfect on.
-* A mean over cells, and the difference of two methods: combined from the bounds of the parts (MOVER [3]_), harmonic
-  means on the scale of 1 / value. The draws give the correlations: of AUC and pAUC, and of the two methods.
+* A mean over cells, and the difference of two methods: combined from the bounds of the parts (MOVER, Zou and Donner 2008),
+  harmonic means on the scale of 1 / value. The draws give the correlations: of AUC and pAUC, and of the two methods.
 
 Such intervals contain what was measured and never leave what is attainable. By ``benchmarks/intervals.py`` (8 + 8,
 16 + 16 and 100 + 100 clips, true AUC 0.6 to 0.98) they contain the true AUC of a cell in 94 to 98% of test sets, the
@@ -18,16 +18,18 @@ pAUC in 90 to 100%, means in 96 to 98% and differences in 94 to 100%. The middle
 of test sets (AUC), 46 to 95% (pAUC) and 91 to 95% (means), Efron's BCa in 46 to 97%, 46 to 96% and 94 to 98%. Ours are
 too rarely right only for a low pAUC of 8 + 8 clips, which is measured too high on average, and too wide near 1.
 
-References
-----------
-.. [1] E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22(158), 1927. For the
-   AUC: R. G. Newcombe, "Confidence intervals for an effect size measure based on the Mann-Whitney statistic. Part 2",
-   Statistics in Medicine 25(4), 2006.
-.. [2] J. A. Hanley, B. J. McNeil, "The meaning and use of the area under a receiver operating characteristic (ROC)
-   curve", Radiology 143(1), 1982.
-.. [3] G. Y. Zou, A. Donner, "Construction of confidence limits about effect measures: a general approach", Statistics
-   in Medicine 27(10), 2008.
-.. [4] D. G. Altman, J. M. Bland, "How to obtain the P value from a confidence interval", BMJ 343, 2011.
+References:
+    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22(158), 1927. For
+    the AUC: R. G. Newcombe, "Confidence intervals for an effect size measure based on the Mann-Whitney statistic.
+    Part 2", Statistics in Medicine 25(4), 2006.
+
+    J. A. Hanley, B. J. McNeil, "The meaning and use of the area under a receiver operating characteristic (ROC)
+    curve", Radiology 143(1), 1982.
+
+    G. Y. Zou, A. Donner, "Construction of confidence limits about effect measures: a general approach", Statistics
+    in Medicine 27(10), 2008.
+
+    D. G. Altman, J. M. Bland, "How to obtain the P value from a confidence interval", BMJ 343, 2011.
 """
 
 from typing import NamedTuple
@@ -172,7 +174,9 @@ def difference_bounds(
 
 
 def p_values(difference: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Two-sided p-values of no difference, from the 95% intervals: below 0.05 exactly where they exclude 0 [4]_.
+    """Two-sided p-values of no difference, from the 95% intervals: below 0.05 exactly where they exclude 0.
+
+    (Altman and Bland 2011.)
 
     >>> p_values(np.array([0.1, 0.1, 0.0]), low=np.array([0.0, 0.04, 0.0]), high=np.array([0.3, 0.3, 0.0])).round(3)
     array([0.05 , 0.001, 1.   ])

@@ -1,24 +1,23 @@
 """How well anomaly scores separate anomalous clips from normal ones.
 
-Conventions
------------
 Labels are 0 (normal) or 1 (anomalous); a higher score means more anomalous; a decision of 1 says "anomalous". All are
 functions of arrays; :mod:`asd.evaluation.cells` applies them to a score table.
 
-Metrics
--------
-* AUC: probability that an anomalous clip scores higher than a normal one, ties counted half [1]_.
+* AUC: probability that an anomalous clip scores higher than a normal one, ties counted half (Fawcett 2006).
 * pAUC: area under the ROC curve for false positive rates up to ``max_fpr`` = 0.1, standardised so that 0.5 is chance
-  and 1 is perfect [2]_. The least there is, no anomalous clip above the highest 10% of the normal ones, is 0.474.
+  and 1 is perfect (McClish 1989). The least there is, no anomalous clip above the highest 10% of the normal ones, is
+  0.474.
 * Precision, recall, F1 of the decisions; 0 where their denominator is 0, as the official evaluator has it.
-* Official score of the challenge [3]_: harmonic mean of all AUC and pAUC values, each floored at the float epsilon.
+* Official score of the challenge (Kawaguchi et al. 2021): harmonic mean of all AUC and pAUC values, each floored at
+  the float epsilon.
 
-References
-----------
-.. [1] T. Fawcett, "An introduction to ROC analysis", Pattern Recognition Letters 27(8), 2006.
-.. [2] D. K. McClish, "Analyzing a portion of the ROC curve", Medical Decision Making 9(3), 1989.
-.. [3] Y. Kawaguchi et al., "Description and discussion on DCASE 2021 Challenge Task 2: Unsupervised anomalous sound
-   detection for machine condition monitoring under domain shifted conditions", DCASE Workshop, 2021.
+References:
+    T. Fawcett, "An introduction to ROC analysis", Pattern Recognition Letters 27(8), 2006.
+
+    D. K. McClish, "Analyzing a portion of the ROC curve", Medical Decision Making 9(3), 1989.
+
+    Y. Kawaguchi et al., "Description and discussion on DCASE 2021 Challenge Task 2: Unsupervised anomalous sound
+    detection for machine condition monitoring under domain shifted conditions", DCASE Workshop, 2021.
 """
 
 import warnings

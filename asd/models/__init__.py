@@ -1,4 +1,4 @@
-"""The networks: plain ``torch.nn.Module``s that know nothing of files, machine types or MLflow.
+"""The networks: plain torch modules that know nothing of files, machine types or MLflow.
 
 ``classifier``, ``density`` and ``embedding`` are the kinds of model that a detector can hold. Imports no other room.
 """

@@ -103,7 +103,7 @@ class MAF(nn.Module):
 
         Returns:
             u, and number by number the sum of the log-scales on the way, (B, D); summed over the numbers, these are
-            log |det ∂u/∂x|.
+            ``log |det ∂u/∂x|``.
         """
         log_scale = torch.zeros_like(x)
         for made, norm in self._steps():
