@@ -7,6 +7,7 @@ export ASD_OUTPUT_ROOT ?= $(CURDIR)/outputs
 
 BIN = $(VENV)/bin
 READY = $(VENV)/ready
+BOOK = $(VENV)/book
 NOTEBOOKS = $(sort $(wildcard notebooks/0*.ipynb))
 
 # make run MACHINES="fan pump" METHODS="aux maf" PARAMS=dcase2021 SEEDS="0 1 2" JOBS=4 is short for
@@ -20,7 +21,7 @@ SNAKEMAKE = $(BIN)/snakemake --profile workflow/profiles/$(PROFILE) --config mac
     $(if $(METHODS),methods="$(METHODS)") $(if $(PARAMS),params="$(PARAMS)") $(if $(SEEDS),seeds="$(SEEDS)") \
     $(if $(JOBS),jobs=$(JOBS))
 
-.PHONY: run plan check test notebooks test-browser test-slurm lint lab ui clean
+.PHONY: run plan check test notebooks test-browser test-slurm lint lab ui book clean
 
 run: $(READY)
 	$(SNAKEMAKE); status=$$?; $(BIN)/python workflow/summary.py $(MACHINES); exit $$status
@@ -33,7 +34,7 @@ plan: $(READY)
 check: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not slow" --doctest-modules asd tests
 
-test: lint
+test: lint $(BOOK)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup --doctest-modules asd tests
 	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
 	    ASD_OUTPUT_ROOT="$$scratch" $(BIN)/python -m pytest -q --nbval-lax -p no:cacheprovider $(NOTEBOOKS)
@@ -65,6 +66,11 @@ lab: $(READY)
 ui: $(READY)
 	$(BIN)/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(ASD_OUTPUT_ROOT)/mlflow.db}"
 
+# the course as a site, from what the committed notebooks show and the docstrings say; nothing is executed
+book: $(BOOK)
+	$(BIN)/python -m sphinx -q -W --keep-going -d outputs/book.cache book outputs/book
+	@echo "open outputs/book/index.html"
+
 # everything that was made: environment and outputs, including the log-mel store and finished runs
 clean:
 	rm -rf $(VENV)
@@ -75,4 +81,8 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
 	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null 2>&1 || true
+	touch $@
+
+$(BOOK): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[book]'
 	touch $@

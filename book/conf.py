@@ -1,4 +1,4 @@
-"""The book's settings for Sphinx: `make book`. Nothing is executed, and no page of the book loads anything from a network."""
+"""The book's settings for Sphinx: `make book`. Nothing is executed, and no page loads anything from a network."""
 
 import sys
 from inspect import isbuiltin

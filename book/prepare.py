@@ -10,6 +10,7 @@ import json
 import pkgutil
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -43,7 +44,7 @@ def notebooks(repository: Path, book: Path) -> None:
         for cell in notebook["cells"]:
             text = "".join(cell["source"])
             if cell["cell_type"] == "markdown":
-                text = LINK.sub(lambda link: in_the_book(link, path.parent, repository), text)
+                text = LINK.sub(partial(in_the_book, folder=path.parent, repository=repository), text)
                 if "solution" in cell["metadata"].get("tags", []):
                     text = f"<details><summary>Solution</summary>\n\n{text}\n\n</details>"
             elif "solution" in cell["metadata"].get("tags", []):
@@ -65,7 +66,7 @@ def in_the_book(link: re.Match, folder: Path, repository: Path) -> str:
     if not path.is_relative_to(repository) or path.suffix == ".ipynb":
         return link[0]
     inside = path.relative_to(repository)
-    if inside.parts[0] == "asd" and inside.suffix == ".py":
+    if inside.parts[0] == "asd" and (inside.suffix == ".py" or path.is_dir()):
         name = ".".join(inside.with_suffix("").parts).removesuffix(".__init__")
         return f"](#{name})"
     depth = len((folder / "x").relative_to(repository).parts) - 1
@@ -104,8 +105,8 @@ def api_index() -> str:
     """The page that lists the rooms."""
     intro = """# API reference
 
-`asd` is divided into rooms. Data flows in the order of this list, and a room imports only rooms that come before it. The
-notebooks call these functions, and so can a script: [](../method.md) does."""
+`asd` is divided into rooms. Data flows in the order of this list, and a room imports only rooms that come before it.
+The notebooks call these functions, and so can a script: [](../method.md) does."""
     pages = "\n".join([*ROOMS, "root"])
     return f"{intro}\n\n```{{toctree}}\n:maxdepth: 1\n\n{pages}\n```\n"
 

@@ -76,6 +76,7 @@ def test_links_of_notebooks_lead_to_pages_of_the_book() -> None:
     assert written("[a](02_features.ipynb)") == "[a](02_features.ipynb)"
     assert written("[a](../asd/evaluation/intervals.py)") == "[a](#asd.evaluation.intervals)"
     assert written("[a](../asd/demo/__init__.py)") == "[a](#asd.demo)"
+    assert written("[a](../asd/demo)") == "[a](#asd.demo)"
     assert written("[a](../benchmarks/data.py)") == "[a](../../benchmarks/data.py)"
     assert written("[a](../book/glossary.md#term)") == "[a](../glossary.md#term)"
     assert written("[a](https://arxiv.org/abs/1)") == "[a](https://arxiv.org/abs/1)"

@@ -29,6 +29,7 @@ DIRECT = {
 COMMANDS = {"jupyterlab", "papermill", "nbval", "ipykernel", "mypy", "ruff", "pytest", "pytest-xdist", "snakemake"}
 COMMANDS |= {"types-pyyaml", "types-requests"}  # for mypy
 COMMANDS |= {"onnxscript"}  # for torch.onnx
+COMMANDS |= {"myst-nb", "sphinx-book-theme"}  # for sphinx
 
 
 def pins() -> dict[str, str]:
@@ -101,7 +102,7 @@ def imported(*folders: str) -> set[str]:
 
 
 def test_every_direct_dependency_is_used():
-    used = imported("asd", "notebooks", "tests", "benchmarks", "workflow")
+    used = imported("asd", "notebooks", "tests", "benchmarks", "workflow", "book")
     assert set.union(*DIRECT.values()) - used - COMMANDS == set()
 
 

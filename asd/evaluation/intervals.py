@@ -9,8 +9,9 @@ the variance, and the bounds come from formulas that know the range of the metri
   to what Hanley and McNeil's variance (1982) gives for an AUC near 1: 4mn / (m + n + 2) for m anomalous and n normal
   clips. pAUC rests on the highest 10% of the normal scores, so only they count. A perfect cell therefore has the upper
   bound 1, and a lower bound that depends on how many clips it has been perfect on.
-* A mean over cells, and the difference of two methods: combined from the bounds of the parts (MOVER, Zou and Donner 2008),
-  harmonic means on the scale of 1 / value. The draws give the correlations: of AUC and pAUC, and of the two methods.
+* A mean over cells, and the difference of two methods: combined from the bounds of the parts (MOVER: Zou and Donner
+  2008), harmonic means on the scale of 1 / value. The draws give the correlations: of AUC and pAUC, and of the two
+  methods.
 
 Such intervals contain what was measured and never leave what is attainable. By ``benchmarks/intervals.py`` (8 + 8,
 16 + 16 and 100 + 100 clips, true AUC 0.6 to 0.98) they contain the true AUC of a cell in 94 to 98% of test sets, the

@@ -53,8 +53,8 @@ def ccsa(
 def mean_squared_differences(source: Tensor, target: Tensor) -> Tensor:
     """Mean squared difference of each source and each target embedding, (Bs, …) and (Bt, …): (Bs, Bt).
 
-    Computed from matrix products, ``|a − b|² = |a|² + |b|² − 2ab``, in a fraction of the time and memory that
-    all differences would take. Where embeddings are close, the subtraction cancels most digits. So it is done in float64,
+    Computed from matrix products, ``|a − b|² = |a|² + |b|² − 2ab``, in a fraction of the time and memory that all
+    differences would take. Where embeddings are close, the subtraction cancels most digits. So it is done in float64,
     and so are the gradients, a block of columns at a time: there is never a float64 copy of the embeddings. (Float32
     would do for pairs that are far apart, but to ask whether they are, the host would have to wait for a GPU in every
     step.) The result is float32, or float64 for float64 embeddings.
