@@ -1,8 +1,8 @@
 """What a training step costs beside its arithmetic alone.
 
 The loop draws a batch (random crops, mixtures, proxy outliers), computes the loss, its gradient and its terms, clips,
-and lets Adam step. Bare is the same loss on one batch that is there already: forward, backward, Adam. The ratio of both
-is what everything around the arithmetic costs. Both take turns in one process; the table has medians.
+and lets Adam step. Bare is the same loss on one batch that is there already: forward, backward, the same Adam. The
+ratio of both is what everything around the arithmetic costs. Both take turns in one process; the table has medians.
 
     python benchmarks/steps.py                          # demo sizes, on the CPU
     python benchmarks/steps.py --full --methods aux ae  # the reference's sizes
@@ -122,7 +122,7 @@ def seconds_per_step(run: Callable[[], None], device: torch.device) -> float:
 def measure(method: str, full: bool, device: torch.device, precision: torch.dtype) -> dict[str, float | str]:
     """Median seconds per step of the loop and of the bare arithmetic, in turns."""
     task = make_task(method, full, device)
-    optimizer = torch.optim.Adam(task.model.parameters(), lr=1e-5)
+    optimizer = torch.optim.Adam(task.model.parameters(), lr=1e-5, fused=True)
     fixed = next(iter(task.batches(0)))
 
     def loop() -> None:

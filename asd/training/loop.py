@@ -105,7 +105,8 @@ def fit(
         (100, 3.0)
     """
     device = torch.device(device)
-    optimizer = torch.optim.Adam(model.parameters(), weight_decay=optimisation.weight_decay)
+    # fused: one pass over the weights instead of one for every operation, a quarter of a density's step
+    optimizer = torch.optim.Adam(model.parameters(), weight_decay=optimisation.weight_decay, fused=True)
     history: list[Epoch] = []
     if resume is not None and resume.is_file():
         history = load_state(resume, model, optimizer)
