@@ -9,8 +9,10 @@ from test_runs import complete, finish, killed, runs
 
 from asd.data.recordings import read_recording
 from asd.detection.detector import load_detector
+from asd.errors import InputError
 from asd.evaluation.score_table import read_table
 from asd.tracking.mlflow_store import Store
+from asd.tracking.named import find_run, finished_runs
 
 ANGULAR, BACKENDS = (PROJECT / "notebooks" / f"{name}.ipynb" for name in ("07_angular", "08_backends"))
 TINY = {
@@ -74,6 +76,14 @@ def test_a_backend_of_a_run_is_a_method_like_any_other(two_machines, finished):
     assert 0 < detector.decide(score, int(row["section"])).p_value <= 1
     assert "Found the finished run" in finish(backend(two_machines, finished, backend="knn"))
     assert "Started run" in finish(backend(two_machines, finished, backend="knn", neighbours=2))
+
+
+def test_only_runs_with_a_detector_are_offered_to_asd_score(finished):
+    assert {run.machine_type for run in finished_runs(finished)} == {"fan", "valve"}
+    (network,) = (run.info.run_id for run in runs(finished) if run.data.tags["machine_type"] == "all")
+    for name in ("all/angular-network", network):
+        with pytest.raises(InputError, match=r"no finished run with a detector.*fan/angular"):
+            find_run(name, finished)
 
 
 def test_a_backend_needs_a_run_to_start_from(two_machines, tmp_path):

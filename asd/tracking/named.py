@@ -1,4 +1,4 @@
-"""Finished runs by name: what there is, and the detector that a name or a run id stands for.
+"""Finished runs that have a detector, by name: what there is, and the detector that a name or a run id stands for.
 
 A run's name is ``<machine type>/<run name>``, as the folder of score tables has it. Several finished runs may share it
 (trained again, with other parameters); it stands for the one that wrote the score table, or, where there is no table,
@@ -20,7 +20,7 @@ from asd.evaluation.cells import evaluate_scores, summarise
 from asd.evaluation.score_table import read_table, table_path
 from asd.tracking.facts import RUN_ID
 from asd.tracking.mlflow_store import Store, has_store, store_uri
-from asd.tracking.runs import DETECTOR
+from asd.tracking.runs import ALL, DETECTOR
 
 LISTED = 8  # names in a message
 
@@ -54,6 +54,8 @@ class NamedRun:
 def finished_runs(output_root: Path) -> list[NamedRun]:
     """All finished runs of the store, by machine type and run name, the latest first; none if there is no store.
 
+    A network for all machine types has no detector, and is left out.
+
     Raises:
         InputError: the store cannot be opened.
     """
@@ -63,6 +65,8 @@ def finished_runs(output_root: Path) -> list[NamedRun]:
     seen: dict[str, str] = {}  # the run that a name stands for
     for stored in Store(output_root).search("tags.complete = 'true'"):  # latest first
         tags, ended = stored.data.tags, stored.info.end_time or stored.info.start_time
+        if tags["machine_type"] == ALL:
+            continue
         name = f"{tags['machine_type']}/{tags['run_name']}"
         if name not in seen:
             seen[name] = writer(table_path(output_root, tags["machine_type"], tags["run_name"])) or stored.info.run_id
@@ -112,9 +116,8 @@ def find_run(name: str, output_root: Path) -> NamedRun:
         known = {run.name: run.name for run in runs if run.named}
     nearest = difflib.get_close_matches(name, known, n=LISTED, cutoff=0.0)
     more = f", … ({len(known)} in all: `asd runs`)" if len(known) > len(nearest) else ""
-    raise InputError(
-        f"{name!r} is no file and no finished run in {where}; allowed: {', '.join(known[n] for n in nearest)}{more}"
-    )
+    allowed = ", ".join(known[n] for n in nearest)
+    raise InputError(f"{name!r} is no file and no finished run with a detector in {where}; allowed: {allowed}{more}")
 
 
 def detector_of(run: NamedRun, output_root: Path) -> Detector:
