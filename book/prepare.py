@@ -112,32 +112,38 @@ The notebooks call these functions, and so can a script: [](../method.md) does."
 
 
 def sounds_and_pictures(repository: Path, book: Path) -> None:
-    """Store what the landing page shows: the first two sounds of 01_exploration, their picture, and a result of 06."""
-    sounds: list[tuple[str, bytes]] = []
-    picture = printed = ""
-    for _, output in outputs(repository / "notebooks" / "01_exploration.ipynb"):
-        data = output.get("data", {})
-        if found := SOUND.search("".join(data.get("text/html", ""))):
-            sounds.append((printed, base64.b64decode(found[1])))
-        elif "image/png" in data and not sounds:
-            picture = "".join(data["image/png"])
-        printed = "".join(output.get("text", "")).strip()
-    names = [name for name, _ in sounds[:2]]
-    if names != ["normal", "anomalous"]:
-        raise ValueError(f"01_exploration: its first sounds are {names}; the landing page expects normal, anomalous")
-    for name, sound in sounds[:2]:
-        write(book / "_static" / "landing" / f"{name}.wav", sound)
-    write(book / "landing" / "clips.png", base64.b64decode(picture))
+    """Store what the landing page shows: the first two sounds of 01_exploration, their picture, and a result of 06.
 
-    for source, output in outputs(repository / "notebooks" / "06_evaluation.ipynb"):
-        if "evaluation_plots.means(" in source and "image/png" in output.get("data", {}):
-            write(book / "landing" / "scores.png", base64.b64decode("".join(output["data"]["image/png"])))
-            return
-    raise ValueError("06_evaluation: no picture of evaluation_plots.means, which the landing page shows")
+    Raises:
+        ValueError: the notebooks do not show these.
+    """
+    for _, content in cells_with_outputs(repository / "notebooks" / "01_exploration.ipynb"):
+        sounds, names = SOUND.findall(content["html"]), re.findall("normal|anomalous", SOUND.sub("", content["text"]))
+        if len(sounds) >= 2 and names[:2] == ["normal", "anomalous"]:
+            for name, sound in zip(names, sounds, strict=False):
+                write(book / "_static" / "landing" / f"{name}.wav", base64.b64decode(sound))
+            write(book / "landing" / "clips.png", base64.b64decode(content["picture"]))
+            break
+    else:
+        raise ValueError("01_exploration: no cell plays a normal and an anomalous clip, as the landing page does")
+
+    for source, content in cells_with_outputs(repository / "notebooks" / "06_evaluation.ipynb"):
+        if "evaluation_plots.means(" in source and content["picture"]:
+            write(book / "landing" / "scores.png", base64.b64decode(content["picture"]))
+            break
+    else:
+        raise ValueError("06_evaluation: no picture of evaluation_plots.means, which the landing page shows")
 
 
-def outputs(path: Path) -> Iterator[tuple[str, dict]]:
-    """The source of each code cell of a notebook with each of its outputs, in order."""
+def cells_with_outputs(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """The source of each code cell of a notebook, and what it shows: all html, all text, and the first picture."""
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        content = {"html": "", "text": "", "picture": ""}
         for output in cell.get("outputs", []):
-            yield "".join(cell["source"]), output
+            data = output.get("data", {})
+            html = "".join(data.get("text/html", ""))
+            content["html"] += html
+            content["text"] += html + "".join(output.get("text", ""))
+            content["picture"] = content["picture"] or "".join(data.get("image/png", ""))
+        if cell["cell_type"] == "code":
+            yield "".join(cell["source"]), content

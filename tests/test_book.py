@@ -102,3 +102,12 @@ def test_cells_tagged_solution_are_folded(tmp_path: Path) -> None:
     text, code, other = json.loads((tmp_path / "book" / "notebooks" / "01.ipynb").read_text())["cells"]
     assert re.fullmatch(r"<details><summary>Solution</summary>\n\nThe \*answer\*\.\n\n</details>", text["source"])
     assert "hide-cell" in code["metadata"]["tags"] and "tags" not in other["metadata"]
+
+
+def test_the_landing_page_plays_a_normal_and_an_anomalous_clip(tmp_path: Path) -> None:
+    prepare.sounds_and_pictures(PROJECT, tmp_path)
+    sounds = [(tmp_path / "_static" / "landing" / f"{name}.wav").read_bytes() for name in ("normal", "anomalous")]
+    assert all(sound.startswith(b"RIFF") for sound in sounds) and sounds[0] != sounds[1]
+    assert all(
+        (tmp_path / "landing" / name).read_bytes().startswith(b"\x89PNG") for name in ("clips.png", "scores.png")
+    )
