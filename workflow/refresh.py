@@ -3,10 +3,14 @@
     python workflow/refresh.py                                  # all
     python workflow/refresh.py notebooks/03_aux.ipynb           # one, and those before it, on whose runs it stands
     python workflow/refresh.py --check                          # only tell which outputs are stale
+    python workflow/refresh.py --normalise                      # only complete the metadata, of the solutions too
 
 Everything is written into a new folder of outputs, so that a reader sees trainings from their start. Nothing is stored
 unless all notebooks ran without an error. Each notebook keeps a digest of the code cells that its outputs come from;
 outputs are *stale* when the code has changed since, and a test fails on them.
+
+The metadata is what JupyterLab would make of it. Otherwise Lab completes it on opening, and a notebook that nobody has
+touched counts as changed.
 """
 
 import argparse
@@ -19,14 +23,18 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import PIL.Image
+from ipykernel.ipkernel import IPythonKernel
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 LARGE = 100_000  # characters of a picture in base64
 KEPT = ("tags", "jupyter", "collapsed")  # of a cell's metadata; the rest tells when it was executed
 
@@ -54,6 +62,29 @@ def compress(output: nbformat.NotebookNode) -> None:
         output.data["image/png"] = base64.b64encode(smaller.getvalue()).decode()
 
 
+def normal_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """A notebook's metadata with what JupyterLab writes into it when its kernel starts: all that the kernel tells.
+
+    Python's version is part of it, so Lab leaves a notebook untouched if its kernel is of the version that is stored.
+    """
+    return {**metadata, "kernelspec": KERNEL, "language_info": dict(IPythonKernel.language_info)}
+
+
+def normalise(path: Path) -> bool:
+    """Complete the metadata of a notebook and leave the rest of the file as it is; tell whether anything changed."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    if notebook["metadata"] == normal_metadata(notebook["metadata"]):
+        return False
+    notebook["metadata"] = normal_metadata(notebook["metadata"])
+    store(path, json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True))
+    return True
+
+
+def store(path: Path, text: str) -> None:
+    """Write a notebook, which ends with one newline."""
+    path.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+
+
 def execute(path: Path) -> nbformat.NotebookNode:
     """Run a notebook from top to bottom in its folder and return it with its outputs."""
     notebook = nbformat.read(path, as_version=4)
@@ -63,7 +94,7 @@ def execute(path: Path) -> nbformat.NotebookNode:
             compress(output)
         cell.metadata = {name: value for name, value in cell.metadata.items() if name in KEPT}
     notebook.metadata["asd"] = {"code": code_digest(notebook)}
-    notebook.metadata["language_info"] = {"name": "python"}  # without the version: it would change with the machine
+    notebook.metadata = nbformat.from_dict(normal_metadata(notebook.metadata))
     return notebook
 
 
@@ -80,9 +111,8 @@ def refresh(paths: list[Path]) -> None:
             executed[path] = execute(Path(shutil.copy(path, folder)))
             print(f"{path.name}: {time.monotonic() - start:.0f} s", flush=True)
     for path, notebook in executed.items():
-        text = nbformat.writes(notebook).rstrip("\n") + "\n"
-        path.write_text(text, encoding="utf-8")
-        print(f"{path.name}: {len(text.encode()) / 1e6:.2f} MB")
+        store(path, nbformat.writes(notebook))
+        print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB")
 
 
 def main() -> int:
@@ -90,9 +120,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("notebooks", nargs="*", type=Path, help="all if left out")
     parser.add_argument("--check", action="store_true", help="tell which outputs are stale, and execute nothing")
+    parser.add_argument("--normalise", action="store_true", help="complete the metadata, and execute nothing")
     given = parser.parse_args()
     available = sorted(NOTEBOOKS.glob("0*.ipynb"))
     chosen = [path.resolve() for path in given.notebooks] or available
+    if given.normalise:
+        for path in given.notebooks or [*available, *sorted(NOTEBOOKS.glob("solutions/*.ipynb"))]:
+            print(f"{path.name}: {'completed' if normalise(path) else 'as it should be'}")
+        return 0
     if given.check:
         stale = [path.name for path in chosen if is_stale(nbformat.read(path, as_version=4))]
         print(f"stale: {', '.join(stale) or 'none'}")
