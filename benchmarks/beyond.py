@@ -69,6 +69,7 @@ ABLATION = {  # name: what differs from the defaults of 07_angular
     "subspace loss": {"loss": "subspace"},
     "with statistics exchange": {"statistics_exchange": True},
     "all mixed": {"mixup": 1.0},
+    "eight times the epochs": {"max_epochs": 192, "rampdown_start": 64, "rampdown_length": 128},
 }
 
 
