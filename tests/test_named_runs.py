@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +183,18 @@ def place(trained, two_machines, tmp_path_factory) -> Path:
 
 def test_the_readme_has_the_commands_that_are_run_here():
     assert len(COMMANDS) >= 8 and set(NOT_HERE) <= set(COMMANDS)
+
+
+def test_the_lines_of_python_in_the_readme_say_what_asd_score_does(place, trained, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("ASD_OUTPUT_ROOT", str(trained))
+    (lines,) = re.findall(r"^    import soundfile\n(?:    .*\n|\n)+", README, re.MULTILINE)
+    exec(textwrap.dedent(lines), {})
+    printed = capsys.readouterr().out
+    row = next(csv.DictReader(run("score", "fan/aux", "recording.wav", "--section", "0").stdout.splitlines()))
+    (score,) = re.findall(r"^Decision\(score=([^,]+), ", printed)
+    assert float(score) == pytest.approx(float(row["score"]), abs=1e-4)
+    assert f"anomalous={row['decision'] == 'anomalous'}" in printed
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command not in NOT_HERE])
