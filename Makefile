@@ -4,10 +4,13 @@
 PYTHON ?= python3.11
 VENV ?= .venv
 export ASD_OUTPUT_ROOT ?= $(CURDIR)/outputs
+# what is imported first is compiled then, and kept: compiling whole packages takes longer than `make run` gains by it
+unexport PYTHONDONTWRITEBYTECODE
 
 BIN = $(VENV)/bin
+RUN_EXTRAS = course,graph
 READY = $(VENV)/ready
-BOOK = $(VENV)/book
+TESTABLE = $(VENV)/testable
 NOTEBOOKS = $(sort $(wildcard notebooks/0*.ipynb))
 
 # make run MACHINES="fan pump" METHODS="aux maf" PARAMS=dcase2021 SEEDS="0 1 2" JOBS=4 is short for
@@ -34,26 +37,26 @@ plan: $(READY)
 check: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not slow" --doctest-modules asd tests
 
-test: lint $(BOOK)
+test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup --doctest-modules asd tests
 	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
 	    ASD_OUTPUT_ROOT="$$scratch" $(BIN)/python -m pytest -q --nbval-lax -p no:cacheprovider $(NOTEBOOKS)
 
 # executes the committed notebooks and stores their outputs, or fails and stores nothing
-notebooks: $(READY)
+notebooks: $(TESTABLE)
 	$(BIN)/python workflow/refresh.py
 
 # the report in a real browser; run as root, it installs Debian's Chromium if it is missing
-test-browser: $(READY)
+test-browser: $(TESTABLE)
 	$(BIN)/python -m pytest -q tests/browser/open_report.py
 
 # the graph on a real single-node Slurm; run as root, it installs Debian's packages if they are missing
-test-slurm: $(READY)
+test-slurm: $(TESTABLE)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 	    --requirement workflow/profiles/slurm/requirements.txt
 	$(BIN)/python tests/slurm.py
 
-lint: $(READY)
+lint: $(TESTABLE)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -67,7 +70,7 @@ ui: $(READY)
 	$(BIN)/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(ASD_OUTPUT_ROOT)/mlflow.db}"
 
 # the course as a site, from what the committed notebooks show and the docstrings say; nothing is executed
-book: $(BOOK)
+book: $(TESTABLE)
 	$(BIN)/python -m sphinx -q -W --keep-going -d outputs/book.cache book outputs/book
 	@echo "open outputs/book/index.html"
 
@@ -76,13 +79,21 @@ clean:
 	rm -rf $(VENV)
 	git clean -fdX outputs
 
-# pip would compile one module after the other; compileall takes all cores, and its status tells of templates that are no Python
-$(READY): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
-	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null 2>&1 || true
+# the tests' own packages, beside those that `make run` needs
+$(TESTABLE): $(READY)
+	$(call install,test)
 	touch $@
 
-$(BOOK): $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[book]'
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --constraint constraints.txt torch uv
+	$(call install,$(RUN_EXTRAS))
 	touch $@
+
+# pip takes torch, from where this machine's settings tell it to; uv takes the rest, in a fraction of pip's time, and pip
+# again where uv finds no way to them
+PIP = $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
+define install
+$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[$(1)]' || \
+	    $(PIP) --constraint constraints.txt --editable '.[$(1)]'
+endef

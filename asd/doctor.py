@@ -3,7 +3,7 @@
 import shlex
 import shutil
 from collections.abc import Iterator
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pandas as pd
@@ -14,11 +14,14 @@ from asd.paths import default_data_root, default_output_root
 
 STORE_BYTES = 2 * 311 * 128  # of the log-mel frames of a 10 s clip
 
+EXTRAS = {"tracking": "mlflow", "course": "jupyterlab", "graph": "snakemake", "export": "onnx"}  # and what each is for
+
 
 def examine(data_root: Path | None = None, output_root: Path | None = None) -> Iterator[tuple[str, str]]:
     """Yield (what, finding) for software, device, data, log-mel store, disk and scores, last the next command."""
     data, outputs = data_root or default_data_root(), output_root or default_output_root()
-    yield "versions", ", ".join(f"{name} {version(name)}" for name in ("asd", "torch", "torchaudio", "mlflow"))
+    yield "versions", ", ".join(f"{name} {version(name)}" for name in ("asd", "torch", "torchaudio"))
+    yield "extras", extras()
     yield "device", device()
     try:
         clips = clips_table(data)
@@ -50,6 +53,17 @@ def first_training(clips: pd.DataFrame, data_root: Path) -> str:
     notebook = "03_aux" if n_sections > 1 else "05_density"
     root = shlex.quote(str(data_root))
     return f"papermill notebooks/{notebook}.ipynb out.ipynb -p machine_type {machine_type} -r data_root {root}"
+
+
+def extras() -> str:
+    """Which optional extras are installed, each with the version of its main package, and which are not."""
+    found, missing = [], []
+    for extra, package in EXTRAS.items():
+        try:
+            found.append(f"{extra} ({package} {version(package)})")
+        except PackageNotFoundError:
+            missing.append(extra)
+    return "; ".join(filter(None, [", ".join(found), f"not installed: {', '.join(missing)}" if missing else ""]))
 
 
 def device() -> str:

@@ -41,7 +41,7 @@ import asd
 from asd.data.features import FLOOR, STEPS, hann_window, mel_filters
 from asd.data.store import LOUDEST
 from asd.detection.detector import Detector
-from asd.errors import InputError
+from asd.errors import InputError, needs_extra
 from asd.evaluation.conformal import TIE, check_rate
 from asd.files import replacing
 
@@ -199,13 +199,8 @@ def packages() -> list[Any]:
     Raises:
         InputError: one is missing; says how to install it.
     """
-    try:
+    with needs_extra("export"):
         return [importlib.import_module(name) for name in PACKAGES]
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"the export needs {error.name}, which is not installed; in the project's folder, install it with:"
-            " pip install --constraint constraints.txt --editable '.[export]'"
-        ) from error
 
 
 def metadata(detector: Detector, model: EdgeModel, run_id: str) -> dict[str, str]:

@@ -3,12 +3,15 @@
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.manifold import TSNE
 
 from asd.data.store import Shard
 from asd.detection.backends import network_of
 from asd.detection.detector import Detector
 from asd.detection.explanations import whole_clip
+from asd.errors import needs_extra
+
+with needs_extra("course"):
+    from sklearn.manifold import TSNE
 
 FEWEST = 4  # points that have neighbours to keep
 

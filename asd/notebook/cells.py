@@ -16,13 +16,15 @@ from platform import python_version
 from typing import Any
 
 import yaml
-from IPython.display import display
 from pydantic import ValidationError
 
 import asd
-from asd.errors import InputError
+from asd.errors import InputError, needs_extra
 from asd.notebook.groups import NOT_TRAINING, Parameters, RunParameters
 from asd.paths import PROJECT
+
+with needs_extra("course"):
+    from IPython.display import display
 
 warnings.filterwarnings("ignore", "IProgress not found")  # from tqdm, which MLflow and librosa import
 

@@ -20,20 +20,22 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 logging.getLogger("mlflow.store.db").setLevel(logging.WARNING)  # creating a database is nothing to report
 
 
-import mlflow.artifacts
-import mlflow.pyfunc
 from filelock import FileLock
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param
-from mlflow.entities import Run as StoredRun
-from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
-from mlflow.types.schema import Array, ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 import asd
 from asd.detection.detector import Detector
-from asd.errors import InputError
+from asd.errors import InputError, needs_extra
 from asd.files import replacing
+
+with needs_extra("tracking"):
+    import mlflow.artifacts
+    import mlflow.pyfunc
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Param
+    from mlflow.entities import Run as StoredRun
+    from mlflow.exceptions import MlflowException
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import Array, ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 EXPERIMENT = "asd"
 SQLITE = "sqlite:///"

@@ -17,18 +17,20 @@ from typing import Any
 import pandas as pd
 import torch
 from filelock import FileLock, Timeout
-from IPython import get_ipython
 from torch import nn
 
 import asd
 from asd.detection.detector import Detector, load_detector
-from asd.errors import InputError
+from asd.errors import InputError, needs_extra
 from asd.evaluation.score_table import read_table, table_path, write_table
 from asd.files import replacing
 from asd.tracking.identity import code_digest, git_revision, identity_digest
 from asd.tracking.mlflow_store import Store, StoredRun, save_servable
 from asd.training.epochs import Epoch
 from asd.weights import load_weights
+
+with needs_extra("tracking"):
+    from IPython import get_ipython
 
 DETECTOR, SCORES, HISTORY, NETWORK = "detector.pt", "scores.csv", "history.csv", "network.pt"
 ALL = "all"  # machine type of a run that trains a network for all of them, and scores none

@@ -9,14 +9,17 @@ import warnings
 from dataclasses import dataclass
 
 import torch
-from sklearn.covariance import LedoitWolf
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from asd.errors import needs_extra
 from asd.models.backends import SOURCE, TARGET, Backend, Gaussians, LocalOutlierFactor, Neighbours
 from asd.training.batches import seeded
+
+with needs_extra("course"):
+    from sklearn.covariance import LedoitWolf
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
 
 SMOTE_NEIGHBOURS = 2  # a synthetic clip lies between a target clip and one of so many others
 LEAST_LEVEL = 1e-6  # of a cosine distance: two train clips may be the same
