@@ -122,6 +122,14 @@ def test_progress_has_an_estimate_after_a_few_steps_and_a_line_per_epoch():
     assert [text.partition(":")[0] for text in lines[1:]] == [f"epoch {i} of 4" for i in (1, 2, 3, 4)]
 
 
+def test_a_resumed_training_says_so_before_its_first_epoch_ends(tmp_path):
+    interrupted = fit(network(), line, objective, SCHEDULE, steps=3, resume=tmp_path / "state")
+    next(interrupted), next(interrupted)
+    lines = []
+    next(fit(network(), line, objective, SCHEDULE, steps=3, resume=tmp_path / "state", progress=lines.append))
+    assert lines == ["resuming at epoch 3 of 4"]
+
+
 def test_a_model_is_restored_to_the_end_of_its_training(tmp_path):
     trained = network()
     epochs = list(fit(trained, line, objective, SCHEDULE, steps=3, resume=tmp_path / "state"))
