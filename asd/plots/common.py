@@ -13,7 +13,6 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
 
 from asd.data.features import FeatureSettings, mel_frequencies
@@ -45,7 +44,7 @@ def label_names(labels: pd.Series) -> pd.Series:
 
 def spectrogram(
     ax: Axes, frames: ArrayLike, features: FeatureSettings, title: str = "", bar: bool = True, **limits: Any
-) -> AxesImage:
+) -> None:
     """Draw log-mel frames (N, n_mels) in dB over seconds and Hz; ``limits``: vmin, vmax.
 
     Args:
@@ -65,7 +64,6 @@ def spectrogram(
     ax.set(xlabel="time (s)", title=title)
     if bar:
         ax.figure.colorbar(image, ax=ax, label="level (dB)")
-    return image
 
 
 def mel_axis(ax: Axes, features: FeatureSettings) -> None:

@@ -7,7 +7,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 
 from asd.data.features import FeatureSettings
 from asd.plots.common import mel_axis, spectrogram
@@ -50,8 +49,8 @@ def explanation_picture(clips: Sequence[Explained], features: FeatureSettings, w
     quiet, loud = np.quantile(np.concatenate([np.ravel(clip.frames) for clip in clips]), [0.005, 1])
     limit = max(float(np.quantile(np.abs(clip.explanation), SHOWN)) for clip in clips) or 1.0
     for column, clip in zip(axes.T, clips, strict=True):
-        levels = spectrogram(column[0], clip.frames, features, clip.title, bar=False, vmin=quiet, vmax=loud)
-        parts = draw_explanation(column[1], clip.explanation, features, limit)
+        spectrogram(column[0], clip.frames, features, clip.title, bar=False, vmin=quiet, vmax=loud)
+        draw_explanation(column[1], clip.explanation, features, limit)
         column[0].set_xlabel("")
         if clip.inside is not None and clip.inside.any():
             outline(column[0], clip.inside, features, "white")
@@ -62,21 +61,20 @@ def explanation_picture(clips: Sequence[Explained], features: FeatureSettings, w
             column[1].set_xlabel("")
     for ax in axes[:2, 1:].flat:
         ax.set_ylabel("")
-    figure.colorbar(levels, ax=axes[0], label="level (dB)", pad=0.01)
-    figure.colorbar(parts, ax=axes[1], label="part in the score", extend="both", pad=0.01)
+    figure.colorbar(axes[0, 0].images[0], ax=axes[0], label="level (dB)", pad=0.01)
+    figure.colorbar(axes[1, 0].images[0], ax=axes[1], label="part in the score", extend="both", pad=0.01)
     return figure
 
 
-def draw_explanation(ax: Axes, explanation: np.ndarray, features: FeatureSettings, limit: float) -> AxesImage:
+def draw_explanation(ax: Axes, explanation: np.ndarray, features: FeatureSettings, limit: float) -> None:
     """Draw one map (N, n_mels) over seconds and Hz, in colours from −limit to limit."""
     seconds = len(explanation) * features.hop_length / features.sample_rate
-    image = ax.imshow(
+    ax.imshow(
         explanation.T, origin="lower", aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit,
         extent=(0, seconds, 0, features.n_mels),
     )  # fmt: skip
     mel_axis(ax, features)
     ax.set_xlabel("time (s)")
-    return image
 
 
 def outline(ax: Axes, inside: np.ndarray, features: FeatureSettings, color: str) -> None:

@@ -83,8 +83,8 @@ def waveforms_and_spectrograms(
         seconds = len(wave) / features.sample_rate
         upper.plot(np.linspace(0, seconds, len(wave), endpoint=False), wave, linewidth=0.3, color="black")
         upper.set(title=title, ylabel="amplitude", ylim=(-peak, peak), xlim=(0, seconds))
-        image = spectrogram(lower, frames, features, bar=False, **limits)
-    figure.colorbar(image, ax=axes[1], label="level (dB)", pad=0.01)
+        spectrogram(lower, frames, features, bar=False, **limits)
+    figure.colorbar(axes[1, 0].images[0], ax=axes[1], label="level (dB)", pad=0.01)
     return figure
 
 
