@@ -77,7 +77,8 @@ def score(detector: str, files: tuple[Path, ...], output_root: Path | None, **op
         trained.check_section(options["section"])
     recordings = find_recordings(files)
     if options["explain"] is not None:
-        picture_paths(recordings, options["explain"])  # which fails before anything is scored
+        trained.log_mel_settings("--explain")  # these two fail before anything is scored
+        picture_paths(recordings, options["explain"])
     rows = Rows(options["form"], max(len(click.format_filename(path)) for path in recordings))
     with notices():
         judge = score_over_time if options["window"] is not None else score_whole

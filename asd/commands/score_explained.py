@@ -66,7 +66,7 @@ def draw_explanation(detector: "Detector", path: Path, decision: "Decision", sec
     from asd.files import replacing
     from asd.plots.explanations import Explained, explanation_picture
 
-    features = detector.features
+    features = detector.log_mel_settings("an explanation")
     frames = detector.frames(read_recording(path, features.sample_rate))
     scores = detector.window_scores(frames, section).numpy()
     middle = np.arange(len(scores)) * detector.hop + min(detector.n_frames, len(frames)) / 2

@@ -1,13 +1,16 @@
-"""From waveforms to log-mel frames, the one feature that all methods use.
+"""From waveforms to frames: what all front ends share, and the log-mel frames that the methods trained here use.
 
-Frames are frame-major, (frames, mel bands), in decibels of the mel power of a waveform in ±1; there are whole frames
-only, no padding. The store keeps them in fixed point.
+Log-mel frames are frame-major, (frames, mel bands), in decibels of the mel power of a waveform in ±1; there are whole
+frames only, no padding. The store keeps them in fixed point. The other front ends are pretrained networks:
+:mod:`asd.data.encoders`.
 """
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,10 +20,78 @@ from asd.data.mel_filters import melscale_fbanks
 
 FLOOR = 1e-10  # power; −100 dB
 STEPS = 256  # per decibel: 16 bits hold ±128 dB with an error of at most 0.002 dB, 15 times finer than float16
+LOUDEST = 127  # dB, the most that 16 bits hold; full scale is far below, so a louder waveform was never in ±1
+
+
+class FrontEnd(ABC):
+    """What turns waveforms into frames: vectors of ``width`` numbers, each made from ``window`` samples.
+
+    A subclass is a frozen dataclass, so that it can be compared, hashed, and kept in a detector's file.
+
+    Attributes:
+        sample_rate: in Hz.
+        hop_length: samples from one frame to the next.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+    sample_rate: int
+    hop_length: int
+
+    @property
+    @abstractmethod
+    def window(self) -> int:
+        """Number of samples that a frame spans."""
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """Number of numbers in a frame."""
+
+    @property
+    @abstractmethod
+    def content(self) -> str:
+        """What the frames are, for messages."""
+
+    @property
+    @abstractmethod
+    def key(self) -> str:
+        """Eight hexadecimal digits, different for front ends whose frames differ."""
+
+    @abstractmethod
+    def compute(self, waveform: Tensor) -> Tensor:
+        """A waveform (samples,) in ±1, of at least ``window`` samples → frames (frames, width)."""
+
+    @abstractmethod
+    def fault(self, frames: Tensor) -> str:
+        """The reason why frames (frames, width) cannot be stored, empty if they can."""
+
+    @abstractmethod
+    def stored(self, frames: Tensor) -> Tensor:
+        """Frames → 16-bit integers of the same shape, as the store keeps them."""
+
+    @abstractmethod
+    def restored(self, frames: Tensor) -> Tensor:
+        """16-bit integers of the store → frames in float32."""
+
+    def n_frames(self, n_samples: int) -> int:
+        """Number of whole frames in ``n_samples`` samples; 0 if not even one fits."""
+        return max(0, (n_samples - self.window) // self.hop_length + 1)
+
+    def n_samples(self, n_frames: int) -> int:
+        """Number of samples that ``n_frames`` frames span."""
+        return (n_frames - 1) * self.hop_length + self.window
+
+    def frames(self, seconds: float) -> int:
+        """Number of whole frames in a snippet of ``seconds``."""
+        return self.n_frames(round(self.sample_rate * seconds))
+
+    def hops(self, seconds: float) -> int:
+        """``seconds`` as a number of hops, at least one."""
+        return max(1, round(seconds * self.sample_rate / self.hop_length))
 
 
 @dataclass(frozen=True)
-class FeatureSettings:
+class FeatureSettings(FrontEnd):
     """How a waveform becomes frames: sampling rate in Hz, window and hop in samples, number and kind of mel filters.
 
     The filters are HTK's, unnormalised (torchaudio's default), or with ``consistent_with_librosa`` Slaney's scale and
@@ -38,26 +109,44 @@ class FeatureSettings:
     n_mels: int = 128
     consistent_with_librosa: bool = False
 
-    def n_frames(self, n_samples: int) -> int:
-        """Number of whole frames in ``n_samples`` samples; 0 if not even one fits."""
-        return max(0, (n_samples - self.n_fft) // self.hop_length + 1)
+    @property
+    def window(self) -> int:
+        """``n_fft``."""
+        return self.n_fft
 
-    def n_samples(self, n_frames: int) -> int:
-        """Number of samples that ``n_frames`` frames span."""
-        return (n_frames - 1) * self.hop_length + self.n_fft
+    @property
+    def width(self) -> int:
+        """``n_mels``."""
+        return self.n_mels
 
-    def frames(self, seconds: float) -> int:
-        """Number of whole frames in a snippet of ``seconds``."""
-        return self.n_frames(round(self.sample_rate * seconds))
-
-    def hops(self, seconds: float) -> int:
-        """``seconds`` as a number of hops, at least one."""
-        return max(1, round(seconds * self.sample_rate / self.hop_length))
+    @property
+    def content(self) -> str:
+        """For messages."""
+        return "log-mels"
 
     @property
     def key(self) -> str:
         """Eight hexadecimal digits, different for different settings."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
+
+    def compute(self, waveform: Tensor) -> Tensor:
+        """See :func:`log_mel`."""
+        return log_mel(waveform, self)
+
+    def fault(self, frames: Tensor) -> str:
+        """Samples so far beyond ±1 that their level does not fit, or that are NaN or overflow on the way."""
+        loudest = float(frames.max())
+        if loudest <= LOUDEST:  # not so for NaN
+            return ""
+        return f"{loudest:.0f} dB in a mel band; allowed: samples in ±1, at most {LOUDEST} dB"
+
+    def stored(self, frames: Tensor) -> Tensor:
+        """See :func:`to_fixed`."""
+        return to_fixed(frames)
+
+    def restored(self, frames: Tensor) -> Tensor:
+        """See :func:`from_fixed`."""
+        return from_fixed(frames)
 
 
 @lru_cache(maxsize=8)

@@ -7,7 +7,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from asd.data.features import from_fixed
 from asd.data.store import Shard
 
 
@@ -76,7 +75,7 @@ class Frames:
         """``n_frames`` frames of each clip in ``clip`` (B,), starting at frame ``offset`` (B,).
 
         Returns:
-            (B, n_frames, n_mels) in dB, on the training device. A clip that ends within its crop wraps around.
+            (B, n_frames, width) on the training device, of log-mels in dB. A clip that ends in its crop wraps around.
         """
         memory = self.start.device  # that of the device, or the host's
         clip, offset = clip.to(memory, non_blocking=True), offset.to(memory, non_blocking=True)
@@ -92,7 +91,7 @@ class Frames:
         if memory.type != self.device.type:
             frames = page_locked(frames, self.device)
         frames, clip = frames.to(self.device, non_blocking=True), clip.to(self.device, non_blocking=True)
-        return from_fixed(frames) - self.subtracted[clip, None, None]
+        return self.features.restored(frames) - self.subtracted[clip, None, None]
 
     def random_crop(self, clip: Tensor, n_frames: int, generator: torch.Generator) -> Tensor:
         """Like :meth:`crop`, at uniformly random whole frames; a clip shorter than ``n_frames`` starts anywhere."""

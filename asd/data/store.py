@@ -1,9 +1,9 @@
-"""The log-mel store: the frames of a machine type's clips, computed once and mapped into memory by all processes.
+"""The store of frames: those of a machine type's clips, computed once and mapped into memory by all processes.
 
-A *shard* holds one machine type's frames of one ``FeatureSettings``: a file of 16-bit frames, clip after clip, and a
-table that says where each clip's frames are. The folder of a shard is named after what it was made from: names, sizes
-and times of the recordings. It is built under another name, then renamed, and never changed. So it is complete, or it
-does not exist.
+A *shard* holds one machine type's frames of one front end (log-mel settings, or an encoder): a file of 16-bit numbers,
+clip after clip, and a table that says where each clip's frames are. The folder of a shard is named after what it was
+made from: names, sizes and times of the recordings. It is built under another name, then renamed, and never changed. So
+it is complete, or it does not exist.
 """
 
 import hashlib
@@ -21,13 +21,12 @@ import pandas as pd
 import torch
 from filelock import FileLock
 
-from asd.data.features import FeatureSettings, as_float, from_fixed, log_mel, to_fixed
+from asd.data.features import FrontEnd, as_float
 from asd.data.recordings import read_recording
 from asd.errors import InputError
 
 VERSION = 1  # of the layout of a shard
 COLUMNS = {"path": str, "start": int, "length": int, "rms": float, "samples": int, "digest": str}
-LOUDEST = 127  # dB, the most that 16 bits hold; full scale is far below, so a louder waveform was never in ±1
 
 
 @dataclass(frozen=True)
@@ -37,23 +36,22 @@ class Shard:
     Attributes:
         machine_type: its name.
         features: how the frames were computed.
-        frames: (all clips' frames, n_mels) int16, memory-mapped, fixed point as in
-            :func:`asd.data.features.to_fixed`.
+        frames: (all clips' frames, width) int16, memory-mapped, as the front end's ``stored`` makes them.
         table: one row per clip, indexed by path: ``start`` (first row of ``frames``), ``length`` (in frames), ``rms``
             (of the waveform in ±1), ``samples`` (their number), ``digest`` (of the samples).
-        statistics: (clips, 2, n_mels): mean and mean square of each clip's frames, in dB and dB².
+        statistics: (clips, 2, width): mean and mean square of each clip's frames, of log-mels in dB and dB².
     """
 
     machine_type: str
-    features: FeatureSettings
+    features: FrontEnd
     frames: np.ndarray
     table: pd.DataFrame
     statistics: np.ndarray
 
     def frames_of(self, path: str) -> np.ndarray:
-        """The frames of one clip in dB, (frames, n_mels)."""
+        """The frames of one clip, (frames, width), of log-mels in dB."""
         start, length = self.table.loc[path, ["start", "length"]].astype(int)
-        return from_fixed(torch.from_numpy(self.frames[start : start + length])).numpy()
+        return self.features.restored(torch.from_numpy(self.frames[start : start + length])).numpy()
 
     def statistics_of(self, paths: pd.Series) -> np.ndarray:
         """Rows of ``statistics`` for the given clips."""
@@ -81,7 +79,7 @@ def open_shard(
     clips: pd.DataFrame,
     data_root: Path | str,
     machine_type: str,
-    features: FeatureSettings,
+    features: FrontEnd,
     folder: Path | str,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Shard:
@@ -109,10 +107,10 @@ def open_shard(
                     if not location.is_dir():
                         build_shard(location, root, paths, features, lambda line: progress(f"{machine_type}: {line}"))
         except OSError as error:
-            gigabytes = len(paths) * features.frames(10) * features.n_mels * 2 / 1e9
+            gigabytes = len(paths) * features.frames(10) * features.width * 2 / 1e9
             raise InputError(
-                f"{location.parent}: the log-mels cannot be written there ({error.strerror or error}); those of"
-                f" {len(paths)} clips of 10 s take {gigabytes:.1f} GB"
+                f"{location.parent}: the {features.content} cannot be written there ({error.strerror or error}); those"
+                f" of {len(paths)} clips of 10 s take {gigabytes:.1f} GB"
             ) from error
         try:
             return map_shard(location, machine_type, features)
@@ -121,11 +119,11 @@ def open_shard(
     raise InputError(f"{location}: damaged; remove the folder to have it rebuilt ({reason})") from reason
 
 
-def map_shard(location: Path, machine_type: str, features: FeatureSettings) -> Shard:
+def map_shard(location: Path, machine_type: str, features: FrontEnd) -> Shard:
     """Map an existing shard into memory."""
     table = pd.read_csv(location / "clips.csv", dtype=COLUMNS, keep_default_na=False, usecols=list(COLUMNS))
     table = table.set_index("path")
-    shape = (int(table["length"].sum()), features.n_mels)
+    shape = (int(table["length"].sum()), features.width)
     # copy-on-write: torch expects a writable array, and nobody can write to the file
     frames = np.memmap(location / "frames.i16", dtype=np.int16, mode="c", shape=shape)
     return Shard(machine_type, features, frames, table, np.load(location / "statistics.npy", mmap_mode="r"))
@@ -150,7 +148,7 @@ def signature(root: Path, paths: list[str]) -> str:
 
 
 def build_shard(
-    location: Path, root: Path, paths: list[str], features: FeatureSettings, progress: Callable[[str], None]
+    location: Path, root: Path, paths: list[str], features: FrontEnd, progress: Callable[[str], None]
 ) -> None:
     """Compute the frames of ``paths`` into the folder ``location``, which appears when it is complete."""
     for stale in location.parent.glob(".*.tmp"):  # left by a killed build: we hold the lock
@@ -160,7 +158,7 @@ def build_shard(
         unfinished.mkdir()
         # filled in place: small arrays of the threads, kept between their large ones, would fragment the heap
         rows: list[dict] = []
-        statistics = np.empty((len(paths), 2, features.n_mels))
+        statistics = np.empty((len(paths), 2, features.width))
         with (unfinished / "frames.i16").open("wb") as file:
             start = 0
             for path, frames, row in computed_frames(root, paths, features):
@@ -169,7 +167,7 @@ def build_shard(
                 rows.append({"path": path, "start": start, "length": len(frames)} | row)
                 start += len(frames)
                 if len(rows) % 500 == 0:
-                    progress(f"log-mels of {len(rows)} of {len(paths)} clips")
+                    progress(f"{features.content} of {len(rows)} of {len(paths)} clips")
         table = pd.DataFrame(rows).set_index("path")
         silent = table.index[table["rms"] == 0].tolist()
         if silent:
@@ -190,8 +188,8 @@ def build_shard(
             shutil.rmtree(unfinished)
 
 
-def computed_frames(root: Path, paths: list[str], features: FeatureSettings) -> Iterator[tuple[str, np.ndarray, dict]]:
-    """Yield path, fixed-point frames and :func:`clip_frames`' other results, in the order of ``paths``.
+def computed_frames(root: Path, paths: list[str], features: FrontEnd) -> Iterator[tuple[str, np.ndarray, dict]]:
+    """Yield path, stored frames and :func:`clip_frames`' other results, in the order of ``paths``.
 
     Raises:
         InputError: recordings that cannot be used; raised after all files have been read, to list them.
@@ -216,11 +214,11 @@ def computed_frames(root: Path, paths: list[str], features: FeatureSettings) -> 
         raise InputError(f"{len(faults)} of {len(paths)} recordings cannot be used:\n" + "\n".join(faults[:20]) + more)
 
 
-def clip_frames(path: Path, features: FeatureSettings) -> tuple[np.ndarray, dict] | InputError:
-    """Compute one clip's fixed-point frames and the rest of what the shard holds of it; return what is wrong with it.
+def clip_frames(path: Path, features: FrontEnd) -> tuple[np.ndarray, dict] | InputError:
+    """Compute one clip's frames and the rest of what the shard holds of it; return what is wrong with it.
 
     Returns:
-        frames (frames, n_mels) int16, and ``mean`` and ``mean_square`` of the frames in dB and dB², (n_mels,), ``rms``
+        frames (frames, width) int16, and ``mean`` and ``mean_square`` of the frames before rounding, (width,), ``rms``
         of the waveform in ±1, the number of ``samples`` and their ``digest``. Or the error, not raised, so that one
         faulty clip does not hide the next.
     """
@@ -229,11 +227,11 @@ def clip_frames(path: Path, features: FeatureSettings) -> tuple[np.ndarray, dict
     except InputError as error:
         return error
     if features.n_frames(len(samples)) == 0:
-        return InputError(f"{path}: {len(samples)} samples; one frame takes {features.n_fft}")
+        return InputError(f"{path}: {len(samples)} samples; one frame takes {features.window}")
     waveform = as_float(samples)
-    frames = log_mel(waveform, features)
-    if not (loudest := float(frames.max())) <= LOUDEST:  # nor NaN, where samples overflow
-        return InputError(f"{path}: {loudest:.0f} dB in a mel band; allowed: samples in ±1, at most {LOUDEST} dB")
+    frames = features.compute(waveform)
+    if fault := features.fault(frames):
+        return InputError(f"{path}: {fault}")
     exact = frames.double()
     row = {
         "mean": exact.mean(0).numpy(),
@@ -242,4 +240,4 @@ def clip_frames(path: Path, features: FeatureSettings) -> tuple[np.ndarray, dict
         "samples": len(samples),
         "digest": hashlib.sha256(samples.data).hexdigest()[:16],
     }
-    return to_fixed(frames).numpy(), row
+    return features.stored(frames).numpy(), row

@@ -8,14 +8,11 @@ from torch import Tensor
 from asd.data.frames import LabelledFrames
 from asd.detection.detector import Detector
 from asd.errors import InputError
-from asd.models.angular import AngularNetwork
-from asd.models.classifier import SectionClassifier
 from asd.models.density import DensityEstimator
-from asd.models.embedding import EmbeddingDetector
+from asd.models.embedding import Average, EmbeddingDetector, Network
 from asd.training.backends import BackendSettings, fit_backend
 from asd.training.data import TrainingData
 
-Network = SectionClassifier | AngularNetwork
 AT_ONCE = 64  # windows that are embedded together
 
 
@@ -31,6 +28,11 @@ def network_of(detector: Detector) -> tuple[str, dict, Network]:
     if isinstance(model, DensityEstimator):
         raise InputError(f"{detector.method}: has no embeddings; allowed: classifiers, such as aux, ccsa and angular")
     return "classifier", detector.config, model
+
+
+def averaging() -> tuple[str, dict, Network]:
+    """The network that follows an encoder, with its kind and arguments: frames are embeddings already."""
+    return "average", {}, Average()
 
 
 def with_backend(

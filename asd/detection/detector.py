@@ -5,6 +5,7 @@ The file is self-contained and loads with ``weights_only``: opening it runs no c
 
 import warnings
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asd.data.features import FeatureSettings, as_float, from_fixed, log_mel, to_fixed
-from asd.data.store import LOUDEST
+from asd.data.encoders import EncoderSettings
+from asd.data.features import FeatureSettings, FrontEnd, as_float
 from asd.errors import InputError
 from asd.evaluation.conformal import Calibration
 from asd.files import replacing
@@ -46,14 +47,14 @@ class Detector:
         kind: which of KINDS the model is.
         config: the model's arguments.
         model: the network.
-        features: how waveforms become frames.
+        features: how waveforms become frames: log-mel settings, or an encoder, whose weights the file does not hold.
         normalize_waveform: whether clips are scaled to RMS 1 before.
         sections: section numbers, in the order of the model's.
         n_frames, hop: length of a snippet or window and the step from one to the next, in frames.
         reduction: a clip's score is the ``mean`` or ``max`` over its snippets.
         statistics: of the train scores, by section number: see :func:`asd.evaluation.decisions.calibrate`.
         baseline: what is normal in each mel band, by section number, (n_mels,) each: see
-            :func:`asd.detection.explanations.baselines`. Empty for detectors from an earlier version.
+            :func:`asd.detection.explanations.baselines`. Empty for encoders, and detectors from an earlier version.
     """
 
     method: str
@@ -61,7 +62,7 @@ class Detector:
     kind: str
     config: dict
     model: SectionClassifier | DensityEstimator | EmbeddingDetector
-    features: FeatureSettings
+    features: FrontEnd
     normalize_waveform: bool
     sections: list[int]
     n_frames: int
@@ -70,25 +71,46 @@ class Detector:
     statistics: dict[int, dict[str, Any]] = field(default_factory=dict)
     baseline: dict[int, Tensor] = field(default_factory=dict)
 
-    def frames(self, waveform: np.ndarray) -> Tensor:
-        """Samples, int16 or floats in ±1, (samples,) → frames (N, n_mels) in dB.
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(chain(self.model.parameters(), self.model.buffers())).device
 
-        They have the resolution of the log-mel store, so that a recording scores as it did there. Samples beyond ±30
+    def log_mel_settings(self, purpose: str) -> FeatureSettings:
+        """The settings of the detector's log-mels, for what needs mel bands.
+
+        Args:
+            purpose: what needs them, for the message.
+
+        Raises:
+            InputError: the frames are an encoder's, whose numbers mean no frequencies, and which is not in the file.
+        """
+        if isinstance(self.features, FeatureSettings):
+            return self.features
+        raise InputError(
+            f"{purpose} needs log-mels, and the frames of {self.method} are {self.features.content}; allowed: detectors"
+            " of networks trained here, such as aux, ccsa, angular and their backends, ae, made and maf"
+        )
+
+    def frames(self, waveform: np.ndarray) -> Tensor:
+        """Samples, int16 or floats in ±1, (samples,) → frames (N, width), of log-mels in dB.
+
+        They have the resolution of the store, so that a recording scores as it did there. Samples beyond ±30
         cause a warning.
 
         Raises:
             InputError: samples far beyond ±1, too few for one frame, or silence where it would have to be scaled.
         """
         if self.features.n_frames(len(waveform)) == 0:
-            raise InputError(f"the waveform has {len(waveform)} samples; one frame takes {self.features.n_fft}")
+            raise InputError(f"the waveform has {len(waveform)} samples; one frame takes {self.features.window}")
         samples = as_float(waveform)
-        frames = log_mel(samples, self.features)
+        frames = self.features.compute(samples)
         reached = float(samples.abs().max())
-        if not frames.max() <= LOUDEST:  # nor NaN, which is what samples become that overflow on the way
+        if self.features.fault(frames):
             raise InputError(f"samples reach {reached:.3g}; allowed: ±1 (16-bit numbers are divided by 32768)")
         if reached > LOUD:
             warnings.warn(f"samples reach {reached:.3g}, far beyond ±1: were 16-bit numbers not divided?", stacklevel=2)
-        frames = from_fixed(to_fixed(frames))
+        frames = self.features.restored(self.features.stored(frames))
         if self.normalize_waveform:
             rms = samples.double().square().mean().sqrt()
             if rms == 0:
@@ -103,7 +125,7 @@ class Detector:
 
     @torch.no_grad()
     def window_scores(self, frames: Tensor, section: int) -> Tensor:
-        """Anomaly score of every snippet of clips of equal length and one section: (…, N, n_mels) → (…, W).
+        """Anomaly score of every snippet of clips of equal length and one section: (…, N, width) → (…, W).
 
         A clip shorter than a snippet is repeated.
 
@@ -115,7 +137,7 @@ class Detector:
         if length < self.n_frames:
             frames = torch.cat([frames] * -(-self.n_frames // length), dim=-2)[..., : self.n_frames, :]
         windows = frames.reshape(-1, *frames.shape[-2:]).unfold(1, self.n_frames, self.hop).transpose(2, 3)  # a view
-        n_windows, device = windows.shape[1], next(self.model.parameters()).device
+        n_windows, device = windows.shape[1], self.device
         index = torch.tensor(self.sections.index(section), device=device)
         scores = []
         # Long clips with a short step have many times as many numbers in windows as in frames: only a part is copied
@@ -129,7 +151,7 @@ class Detector:
         return window_scores.mean(-1) if self.reduction == "mean" else window_scores.amax(-1)
 
     def score(self, frames: Tensor, section: int) -> float:
-        """Anomaly score of one clip (N, n_mels): the higher, the more anomalous.
+        """Anomaly score of one clip (N, width): the higher, the more anomalous.
 
         Raises:
             InputError: an unknown section, or a score that is not finite.
@@ -165,18 +187,35 @@ class Detector:
             torch.save({"format": FORMAT, "features": asdict(self.features), "state": state} | content, temporary)
 
 
+def front_end(path: Path | str, described: dict[str, Any]) -> FrontEnd:
+    """The front end that a detector's file describes.
+
+    Raises:
+        InputError: it is an encoder that is missing, or has other weights.
+    """
+    if "encoder" not in described:
+        return FeatureSettings(**described)
+    encoder = EncoderSettings(**described)
+    try:
+        encoder.check()
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return encoder
+
+
 def load_detector(path: Path | str, device: torch.device | str = "cpu") -> Detector:
     """Read a detector from its file.
 
     Raises:
-        InputError: no such file, cut short, something else, or with code inside.
+        InputError: no such file, cut short, something else, or with code inside; or the encoder that it needs is
+            missing, or has other weights.
     """
     content = load_weights(path)
     found = content.get("format") if isinstance(content, dict) else type(content).__name__
     if found != FORMAT:
         raise InputError(f"{path}: its format is {found!r}; allowed: {FORMAT!r}")
     del content["format"]
-    state, features = content.pop("state"), FeatureSettings(**content.pop("features"))
+    state, features = content.pop("state"), front_end(path, content.pop("features"))
     model = KINDS[content["kind"]](**content["config"])
     try:
         model.load_state_dict(state)

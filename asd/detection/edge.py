@@ -38,8 +38,7 @@ import torch
 from torch import Tensor, nn
 
 import asd
-from asd.data.features import FLOOR, STEPS, hann_window, mel_filters
-from asd.data.store import LOUDEST
+from asd.data.features import FLOOR, LOUDEST, STEPS, hann_window, mel_filters
 from asd.detection.detector import Detector
 from asd.errors import InputError, needs_extra
 from asd.evaluation.conformal import TIE, check_rate
@@ -60,7 +59,7 @@ class EdgeModel(nn.Module):
         false_alarm_rate: stated; None: see :meth:`asd.evaluation.conformal.Calibration.rate`.
 
     Raises:
-        InputError: a section without calibration, or an impossible rate.
+        InputError: a section without calibration, an impossible rate, or an encoder in the place of log-mels.
     """
 
     window: Tensor
@@ -75,10 +74,10 @@ class EdgeModel(nn.Module):
 
     def __init__(self, detector: Detector, false_alarm_rate: float | None = None):
         super().__init__()
-        self.detector = detector
+        self.detector, self.features = detector, detector.log_mel_settings("the export")
         # weights that require gradients would be exported with the hooks of their training
         self.model = copy.deepcopy(detector.model).cpu().eval().requires_grad_(False)
-        tables = {"window": hann_window(detector.features.n_fft), "filters": mel_filters(detector.features)}
+        tables = {"window": hann_window(self.features.n_fft), "filters": mel_filters(self.features)}
         for name, table in (tables | decision_tables(detector, false_alarm_rate)).items():
             self.register_buffer(name, table.clone())
 
@@ -94,7 +93,7 @@ class EdgeModel(nn.Module):
 
     def frames(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
         """Samples → frames (N, n_mels) in dB, at least one, and whether they mean something, ()."""
-        features, samples = self.detector.features, waveform.shape[0]
+        features, samples = self.features, waveform.shape[0]
         padded = torch.cat([waveform, torch.zeros(features.n_fft)])  # for clips too short for one frame
         pieces = padded[cut(samples, features.n_fft, features.hop_length)]
         spectrum = torch.view_as_real(torch.fft.rfft(pieces * self.window)).square()

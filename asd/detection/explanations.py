@@ -23,6 +23,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from asd.data.features import FeatureSettings
 from asd.data.frames import Frames
 from asd.data.store import Shard
 from asd.detection.detector import Detector
@@ -53,10 +54,11 @@ def explain(detector: Detector, frames: Tensor, section: int) -> np.ndarray:
         section: section number.
 
     Raises:
-        InputError: a section that the detector was not trained for.
+        InputError: a section that the detector was not trained for, or frames of an encoder, which are no mel bands.
     """
+    detector.log_mel_settings("an explanation")
     detector.model.eval()
-    n, device = detector.n_frames, next(detector.model.parameters()).device
+    n, device = detector.n_frames, detector.device
     scores = detector.window_scores(frames, section)
     if len(frames) < n:
         frames = torch.cat([frames] * -(-n // len(frames)))[:n]
@@ -125,9 +127,14 @@ def baselines(detector: Detector, shard: Shard, clips: pd.DataFrame) -> dict[int
         detector: of any kind; its own baseline is not used.
         shard: the machine type's frames.
         clips: rows of the clips table; the train clips among them are used, at most 64 of each section.
+
+    Returns:
+        The baselines; none for the frames of an encoder, which are not explained.
     """
+    result: dict[int, Tensor] = {}
+    if not isinstance(detector.features, FeatureSettings):
+        return result
     detector.model.eval()
-    result = {}
     for section, train in clips[clips["split"] == "train"].groupby("section"):
         means = []
         for path in train["path"].iloc[:: -(-len(train) // BASELINE_CLIPS)]:
@@ -148,6 +155,6 @@ def window_scores(detector: Detector, shard: Shard, clip: str, section: int) -> 
 
 def whole_clip(detector: Detector, shard: Shard, clip: str) -> Tensor:
     """A clip's frames as the detector takes them, (N, n_mels) on its device; repeated where shorter than a snippet."""
-    frames = Frames([(shard, pd.Series([clip]))], next(detector.model.parameters()).device, detector.normalize_waveform)
+    frames = Frames([(shard, pd.Series([clip]))], detector.device, detector.normalize_waveform)
     start = torch.tensor([0])
     return frames.crop(start, start, max(int(frames.length[0]), detector.n_frames))[0]

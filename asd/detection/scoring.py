@@ -25,7 +25,7 @@ def score_clips(detector: Detector, shard: Shard, clips: pd.DataFrame) -> np.nda
         InputError: a score that is not finite, naming its clip.
     """
     detector.model.eval()
-    device = next(detector.model.parameters()).device
+    device = detector.device
     frames = Frames([(shard, clips["path"])], device, detector.normalize_waveform)
     scores = torch.empty(len(clips), dtype=torch.float64, device=device)
     alike = clips.assign(length=frames.length.numpy(), row=range(len(clips))).groupby(["section", "length"])

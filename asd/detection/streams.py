@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from asd.data.features import FeatureSettings
+from asd.data.features import FrontEnd
 from asd.detection.detector import Decision, Detector
 from asd.detection.recordings import Section, find_section
 from asd.errors import InputError
@@ -31,16 +31,16 @@ class Windowing:
     window: float
     hop: float
 
-    def check(self, features: FeatureSettings) -> None:
+    def check(self, features: FrontEnd) -> None:
         """Ensure that a window holds a frame, and that windows leave no gaps.
 
         Raises:
             InputError: they do not; the message names the option.
         """
-        shortest = features.n_fft / features.sample_rate
+        shortest = features.window / features.sample_rate
         if not shortest <= self.window < np.inf:
             raise InputError(
-                f"--window: {self.window:g} s; allowed: at least {shortest:g} s, one frame of {features.n_fft} samples"
+                f"--window: {self.window:g} s; allowed: at least {shortest:g} s, one frame of {features.window} samples"
                 f" at {features.sample_rate} Hz"
             )
         if not 1 / features.sample_rate <= self.hop <= self.window:

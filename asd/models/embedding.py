@@ -1,4 +1,4 @@
-"""An embedding and a backend that judges it: the model of the detectors ``aux-knn``, ``ccsa-lof``, ``angular``, …"""
+"""An embedding and a backend that judges it: the model of the detectors ``aux-knn``, ``angular``, ``speech-knn``, …"""
 
 from torch import Tensor, nn
 
@@ -6,9 +6,24 @@ from asd.models.angular import AngularNetwork
 from asd.models.backends import BACKENDS
 from asd.models.classifier import SectionClassifier
 
-NETWORKS: dict[str, type[SectionClassifier] | type[AngularNetwork]] = {
+
+class Average(nn.Module):
+    """The mean over time, for frames that are embeddings already: what follows an encoder. There is nothing to train.
+
+    >>> Average().embedding(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]))
+    tensor([[2., 3.]])
+    """
+
+    def embedding(self, frames: Tensor) -> Tensor:
+        """Frames (B, T, D) → embeddings (B, D)."""
+        return frames.mean(dim=1)
+
+
+Network = SectionClassifier | AngularNetwork | Average
+NETWORKS: dict[str, type[Network]] = {
     "classifier": SectionClassifier,
     "angular": AngularNetwork,
+    "average": Average,
 }
 
 
@@ -28,9 +43,9 @@ class EmbeddingDetector(nn.Module):
         self.backend = BACKENDS[backend](**backend_config)
 
     def embedding(self, frames: Tensor) -> Tensor:
-        """Frames (B, T, n_mels) in dB → embeddings (B, D)."""
+        """Frames (B, T, width), of log-mels in dB, → embeddings (B, D)."""
         return self.network.embedding(frames)
 
     def anomaly_score(self, frames: Tensor, section: Tensor) -> Tensor:
-        """How far snippets (B, T, n_mels) in dB are from what is normal in their sections (B,): (B,)."""
+        """How far snippets (B, T, width) are from what is normal in their sections (B,): (B,)."""
         return self.backend.score(self.embedding(frames), section)

@@ -7,6 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from asd.data.encoder_names import ALLOWED, check_name, is_encoder
+from asd.errors import InputError
 from asd.notebook.groups import (
     Count,
     FeatureParameters,
@@ -20,6 +22,7 @@ from asd.notebook.groups import (
     TrainingParameters,
 )
 
+STARTS = ("aux", "ccsa", "angular")  # methods that 08_backends can start from
 ARCHITECTURES = ("ae", "made", "maf")  # as in asd.models.density, which is too heavy to import here
 
 
@@ -97,10 +100,27 @@ class DensityParameters(TrainingParameters):
 
 
 class BackendParameters(JudgingParameters):
-    """08_backends; its clips, features and embeddings are those of the run that it starts from."""
+    """08_backends; clips, features and embeddings are those of the run that it starts from, or of an encoder."""
 
-    start: Literal["aux", "ccsa", "angular"]
+    start: str
     run_id: RunId
+
+    @field_validator("start")
+    @classmethod
+    def _method_or_encoder(cls, value: str) -> str:
+        if value in STARTS:
+            return value
+        try:
+            check_name(value)
+        except InputError:
+            raise ValueError(f"allowed: {', '.join(map(repr, STARTS))}, or an encoder: {ALLOWED}") from None
+        return value
+
+    @model_validator(mode="after")
+    def _run_of_a_method(self) -> "BackendParameters":
+        if self.run_id and is_encoder(self.start):
+            raise ValueError(f"run_id {self.run_id}: no run has the encoder {self.start!r}; allowed: an empty string")
+        return self
 
 
 class AngularParameters(TrainingParameters, JudgingParameters):

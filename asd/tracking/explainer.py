@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from asd.data.features import FeatureSettings
 from asd.data.recordings import read_recording
 from asd.detection.detector import Detector, load_detector
 from asd.detection.explanations import explain
@@ -48,13 +49,16 @@ class Explainer:
                 members by ``+``.
 
         Returns:
-            None if a run is not in the store, as it was made elsewhere, or if members differ in their features.
+            None if a run is not in the store, as it was made elsewhere, if members differ in their features, or if
+            one's are no log-mels.
         """
         run_ids, section = str(clip["run_id"]).split("+"), int(clip["section"])
         maps, z_scores = [], []
         for run_id in run_ids:
             detector = self.detector(run_id)
             if detector is None or (len(run_ids) > 1 and run_id not in self.tables):
+                return None
+            if not isinstance(detector.features, FeatureSettings):  # the numbers of an encoder are no mel bands
                 return None
             samples = read_recording(self.data_root / clip["clip"], detector.features.sample_rate)
             explanation = explain(detector, detector.frames(samples), section)

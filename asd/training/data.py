@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from asd.data.features import FeatureSettings
+from asd.data.features import FrontEnd
 from asd.data.frames import Frames, LabelledFrames
 from asd.data.selection import held_out_clips, select
 from asd.data.store import Shard, open_shard
@@ -73,9 +73,10 @@ def training_data(
     *,
     other_machines: bool,
     several_sections: str = "",
+    features: FrontEnd | None = None,
     progress: Callable[[str], None] = print,
 ) -> TrainingData:
-    """Choose and open the data that the parameters ask for; missing log-mels are computed first.
+    """Choose and open the data that the parameters ask for; missing frames are computed first.
 
     Args:
         p: the notebook's parameters.
@@ -83,13 +84,14 @@ def training_data(
         device: where batches are needed.
         other_machines: whether the train clips of other machine types are proxy outliers.
         several_sections: the reason why more than one section is needed, empty if one is enough.
-        progress: called with a line of text now and then while log-mels are computed.
+        features: an encoder; None: log-mels, as the parameters say.
+        progress: called with a line of text now and then while frames are computed.
 
     Raises:
         InputError: the data do not have what the parameters ask for.
     """
     clips, folder = usable_clips(p, clips)
-    features = feature_settings(p)
+    features = features or feature_settings(p)
     chosen = select(clips, p.machine_type, p.sections)
     sections = sorted(set(chosen["section"].tolist()))
     if several_sections and len(sections) == 1:
@@ -143,7 +145,7 @@ def labelled_frames(
     return LabelledFrames(Frames([(shard, rows["path"])], device, normalize_waveform), index)
 
 
-def snippet_frames(p: ClipParameters, features: FeatureSettings, shortest: int) -> int:
+def snippet_frames(p: ClipParameters, features: FrontEnd, shortest: int) -> int:
     """Number of frames of a snippet: what the parameters say, or all ``shortest`` frames of the shortest train clip.
 
     Raises:
@@ -183,7 +185,7 @@ def open_outliers(
     p: ClipParameters,
     clips: pd.DataFrame,
     machine_types: list[str],
-    features: FeatureSettings,
+    features: FrontEnd,
     folder: Path,
     progress: Callable[[str], None],
 ) -> list[tuple[Shard, pd.Series]]:
