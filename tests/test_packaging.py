@@ -33,6 +33,9 @@ COURSE = DIRECT["light"] | DIRECT["tracking"] | DIRECT["course"]
 COMMANDS = {"jupyterlab", "papermill", "nbval", "ipykernel", "mypy", "ruff", "pytest", "pytest-xdist", "snakemake"}
 COMMANDS |= {"types-pyyaml", "types-requests"}  # for mypy
 COMMANDS |= {"onnxscript"}  # for torch.onnx
+# of the extra [pretrained], imported by name; `make test` installs the first where there is a wheel for the machine
+ENCODERS = {"pyopen-wakeword", "transformers"}
+MAY_BE_ABSENT = ENCODERS | {"hf-xet", "huggingface-hub", "regex", "safetensors", "tokenizers"}
 COMMANDS |= {"myst-nb", "sphinx-book-theme"}  # for sphinx
 INSTALLER = {"uv"}  # which the Makefile installs the others with
 
@@ -73,7 +76,7 @@ def test_every_dependency_is_pinned_and_no_other_package():
     # what torch requires on a machine with a GPU is pinned by torch itself
     installed = {name for name in needed if not name.startswith(("nvidia-", "cuda-", "triton"))} - {"setuptools", "pip"}
     assert installed - set(pins()) == set(), "needed but not pinned"
-    assert set(pins()) - installed == set(), "pinned but not needed"
+    assert set(pins()) - installed - MAY_BE_ABSENT == set(), "pinned but not needed"
 
 
 def test_what_the_user_asked_for_is_a_dependency():
@@ -125,7 +128,7 @@ def imported(*folders: str) -> set[str]:
 
 def test_every_direct_dependency_is_used():
     used = imported("asd", "notebooks", "tests", "benchmarks", "workflow", "book")
-    assert set.union(*DIRECT.values()) - used - COMMANDS == set()
+    assert set.union(*DIRECT.values()) - used - COMMANDS - ENCODERS == set()
 
 
 def test_every_import_of_package_and_notebooks_is_a_direct_dependency():

@@ -4,7 +4,8 @@ An encoder is frozen, and judged by a backend as it is. Its frames take the plac
 in detectors, for recordings and streams. :mod:`asd.data.encoder_names` says how encoders are named.
 
 Nothing is ever downloaded: what is missing, an error names, with where to get it and where to put it. The packages are
-those of the optional extra ``[pretrained]``. The networks themselves are in :mod:`asd.data.encoder_kinds`.
+those of the optional extra ``[pretrained]``. The networks themselves are in :mod:`asd.data.speech_encoder` and
+:mod:`asd.data.network_encoders`.
 
 A frame of ``speech`` depends on its window alone. The others' attention sees all of a piece of about 10 s, into which
 longer waveforms are cut, so there the window is only what a frame is centred on.
@@ -19,9 +20,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from asd.data.encoder_kinds import SAMPLE_RATE, Encoder, SpeechEncoder, TorchaudioEncoder, TransformersEncoder
+from asd.data.encoder_files import SAMPLE_RATE, Encoder
 from asd.data.encoder_names import absolute
 from asd.data.features import FrontEnd
+from asd.data.network_encoders import TorchaudioEncoder, TransformersEncoder
+from asd.data.speech_encoder import SpeechEncoder
 from asd.errors import InputError
 
 LARGEST = 65504.0  # of float16

@@ -1,80 +1,26 @@
-"""The three kinds of pretrained encoders: how their weights are found and checked, and how a waveform becomes frames.
+"""Encoders that lie in a folder or a checkpoint: models of ``transformers``, and bundles of ``torchaudio``.
 
-What is missing, an error names, with where to get it and where to put it. Code from a folder or a checkpoint is never
-run. :mod:`asd.data.encoders` makes front ends of them.
+What is missing, an error names, with where to get it and where to put it. Nothing is downloaded, and no code from a
+folder or a checkpoint is run.
 """
 
-import ctypes
-import hashlib
 import importlib
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from textwrap import shorten
-from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from asd.data.encoder_files import PIECE, SAMPLE_RATE, digest_of, package
 from asd.errors import InputError
 from asd.weights import NOT_OURS
 
-SAMPLE_RATE = 16000  # Hz, of all encoders
-PIECE = 10  # s, roughly: what a network with attention sees at once
-LEAST_HOP = (
-    1280  # samples; frames that follow each other faster are averaged, as the store would hold ten times log-mels
-)
-INSTALL = "pip install --constraint constraints.txt --editable '.[pretrained]'"
+LEAST_HOP = 1280  # samples; faster frames are averaged: every 20 ms, 768 numbers would take twice a recording's disk
 LONGEST_REASON = 300  # characters of another package's message
+UNREADABLE: tuple[type[Exception], ...] = (*NOT_OURS, UnpicklingError)  # the last is raised where there is code
 AST = "audio-spectrogram-transformer"  # as its configuration names it
-
-
-class Encoder(Protocol):
-    """A pretrained network.
-
-    Attributes:
-        window, hop_length: samples that a frame spans, and from one frame to the next.
-        width: number of numbers in a frame.
-        longest: number of frames that are computed together at most.
-        digest: sixteen hexadecimal digits that identify the weights.
-        source: what to fetch, and where to put it.
-    """
-
-    window: int
-    hop_length: int
-    width: int
-    longest: int
-    digest: str
-    source: str
-
-    def encode(self, waveform: Tensor) -> Tensor:
-        """A waveform in ±1 that exactly n ≤ ``longest`` frames span → these frames, (n, width)."""
-
-
-def package(name: str, install: str, encoder: str) -> Any:
-    """A module of the extra, imported.
-
-    Raises:
-        InputError: the package is missing, or does not work on this machine.
-    """
-    try:
-        return importlib.import_module(name)
-    except (ImportError, OSError) as error:
-        raise InputError(
-            f"the encoder {encoder} needs the package {install}, which cannot be imported ({error}); in the project's"
-            f" folder, install it with: {INSTALL}"
-        ) from error
-
-
-def digest_of(paths: Sequence[Path]) -> str:
-    """Sixteen hexadecimal digits that change with the names or the contents of the files."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return digest.hexdigest()[:16]
 
 
 def convolved(kernels: Sequence[int], strides: Sequence[int]) -> tuple[int, int]:
@@ -89,75 +35,6 @@ def convolved(kernels: Sequence[int], strides: Sequence[int]) -> tuple[int, int]
     for kernel, stride in zip(kernels, strides, strict=True):
         window, hop = window + (kernel - 1) * hop, hop * stride
     return window, hop
-
-
-class SpeechEncoder:
-    """The speech embedding of openWakeWord: 96 numbers every 80 ms, from 782 ms each.
-
-    The network is Lin et al., *Training keyword spotters with limited and synthesized speech data*, ICASSP 2020
-    (Google's ``speech_embedding``, Apache 2.0): convolutions over 76 frames of a log-mel spectrum with 32 bands from 60
-    to 3800 Hz, 10 ms apart. It was trained on speech, and machines have more to say than that band holds. The package
-    ``pyopen-wakeword`` brings its weights, and TensorFlow Lite to run them.
-
-    Both networks are convolutional, so each runs once over a whole piece, and frames come out 8 spectra apart: the same
-    numbers as window by window, ten times as fast.
-    """
-
-    window, hop_length, width = 512 + 75 * 160, 8 * 160, 96  # a spectrum takes 512 samples, 160 apart
-    longest = SAMPLE_RATE * PIECE // hop_length
-    source = f"It is the one of the package pyopen-wakeword 1.1.0; in the project's folder: {INSTALL}"
-
-    def __init__(self) -> None:
-        self.package = package("pyopen_wakeword", "pyopen-wakeword", "speech")
-        self.networks = threading.local()  # they keep a state, so each thread has its own
-        models = Path(self.package.__file__).parent / "models"
-        try:
-            self.digest = digest_of([models / "melspectrogram.tflite", models / "embedding_model.tflite"])
-            _ = self.lite  # loaded now, so that what is wrong is reported here
-        except (OSError, ValueError) as error:
-            raise InputError(f"the encoder speech cannot be loaded ({error}). {self.source}") from error
-
-    @property
-    def lite(self) -> Any:
-        """The two networks of this thread."""
-        if not hasattr(self.networks, "lite"):
-            self.networks.lite = self.package.OpenWakeWordFeatures.from_builtin()
-        return self.networks.lite
-
-    def encode(self, waveform: Tensor) -> Tensor:
-        """A waveform (samples,) in ±1 → frames (n, 96)."""
-        lite, samples = self.lite, (waveform * 32768).numpy()  # it expects the size of 16-bit numbers
-        spectra = run_lite(lite.lib, lite.mel_interpreter, samples[None])  # (1, 1, spectra, 32), in dB
-        scaled = spectra[0, 0, None, :, :, None] / 10 + 2
-        return torch.from_numpy(run_lite(lite.lib, lite.emb_interpreter, scaled)).reshape(-1, self.width)
-
-
-def run_lite(library: Any, interpreter: int, values: np.ndarray) -> np.ndarray:
-    """Run a TensorFlow Lite network, resized to its one input.
-
-    Args:
-        library: TensorFlow Lite's C interface, as ctypes loads it.
-        interpreter: of the network.
-        values: the input, float32.
-
-    Returns:
-        The one output.
-    """
-    values = np.ascontiguousarray(values, np.float32)
-    shape = (ctypes.c_int32 * values.ndim)(*values.shape)
-    status = library.TfLiteInterpreterResizeInputTensor(interpreter, 0, shape, ctypes.c_int32(values.ndim))
-    status = status or library.TfLiteInterpreterAllocateTensors(interpreter)
-    given, size = library.TfLiteInterpreterGetInputTensor(interpreter, 0), ctypes.c_size_t(values.nbytes)
-    status = status or library.TfLiteTensorCopyFromBuffer(given, values.ctypes.data_as(ctypes.c_void_p), size)
-    status = status or library.TfLiteInterpreterInvoke(interpreter)
-    found = library.TfLiteInterpreterGetOutputTensor(interpreter, 0)
-    lengths = [library.TfLiteTensorDim(found, i) for i in range(library.TfLiteTensorNumDims(found))]
-    result = np.empty(lengths, np.float32)
-    size = ctypes.c_size_t(result.nbytes)
-    status = status or library.TfLiteTensorCopyToBuffer(found, result.ctypes.data_as(ctypes.c_void_p), size)
-    if status:
-        raise RuntimeError(f"TensorFlow Lite refused an input of shape {values.shape} (status {status})")
-    return result
 
 
 class Averaged:
@@ -300,7 +177,7 @@ class TorchaudioEncoder(Averaged):
         local = {"model_dir": str(checkpoint.parent), "file_name": checkpoint.name, "weights_only": True}
         try:
             self.model = bundle.get_model(dl_kwargs=local).eval()
-        except (*NOT_OURS, UnpicklingError) as error:  # the latter is raised where there is code in it
+        except UNREADABLE as error:
             reason = shorten(str(error), LONGEST_REASON)
             raise InputError(f"the encoder {name} cannot be loaded ({reason}). {self.source}") from error
         layers = getattr(self.model, "model", self.model).feature_extractor.conv_layers
