@@ -9,6 +9,7 @@ learns nothing.
     python benchmarks/beyond.py                                    # all methods and backends
     python benchmarks/beyond.py bldc --data ../shared/data/real --results outputs/bench_real    # real recordings
     python benchmarks/beyond.py --ablation --seeds 1               # 07_angular taken apart
+    python benchmarks/beyond.py --encoder speech                   # an encoder from elsewhere, with each backend
     python benchmarks/beyond.py --print                            # the tables of what there is
 
 Results are in ``outputs/bench/beyond.csv``; what it contains is not done again.
@@ -27,9 +28,12 @@ from methods import notebook_defaults, untrained_scores
 from mini_difficulty import detector_path, detectors, interval, make_data, remove_data
 
 from asd.data.clips import clips_table
+from asd.data.encoder_names import short_name
+from asd.data.encoders import encoder_settings
+from asd.data.features import FrontEnd
 from asd.data.frames import LabelledFrames
 from asd.demo.dataset import MACHINE_TYPES
-from asd.detection.backends import network_of, window_embeddings, with_backend
+from asd.detection.backends import averaging, network_of, window_embeddings, with_backend
 from asd.detection.detector import Detector, load_detector
 from asd.detection.scoring import build_detector, score_table
 from asd.evaluation.cells import evaluate_scores
@@ -37,6 +41,7 @@ from asd.evaluation.ensembles import RULES, ensemble
 from asd.evaluation.metrics import harmonic_mean
 from asd.evaluation.score_table import COLUMNS
 from asd.models.angular import AngularNetwork
+from asd.models.embedding import Network
 from asd.notebook.parameters import AngularParameters, AuxParameters
 from asd.paths import PROJECT
 from asd.training.angular import AngularTraining, angular_batches
@@ -147,10 +152,17 @@ class Bench:
         official = 100 * harmonic_mean(np.concatenate([rows["auc"], rows["pauc"]]))
         print(f"{self.seed} {machine_type:9} {method:40} {official:.1f}", flush=True)
 
+    def add_missing(self, machine_type: str, tables: dict[str, pd.DataFrame]) -> None:
+        for method, table in tables.items():
+            if self.lacks(machine_type, method):
+                self.add(machine_type, method, table)
 
-def machine_data(p: AuxParameters, clips: pd.DataFrame, machine_type: str) -> TrainingData:
-    p = p.model_copy(update={"machine_type": machine_type})
-    return training_data(p, clips, torch.device("cpu"), other_machines=False, progress=lambda line: None)
+
+def machine_data(
+    p: AuxParameters, clips: pd.DataFrame, machine_type: str, features: FrontEnd | None = None
+) -> TrainingData:
+    p, quiet = p.model_copy(update={"machine_type": machine_type}), {"progress": lambda line: None}
+    return training_data(p, clips, torch.device("cpu"), other_machines=False, features=features, **quiet)
 
 
 def measure_backends(
@@ -165,21 +177,34 @@ def measure_backends(
 
     Embeddings are computed once; the clips are as long as a snippet, so that each has one.
     """
-    tables, train = {}, (data.clips["split"] == "train") & ~data.is_held_out
-    rows, is_target = torch.tensor(train.to_numpy()), torch.tensor((data.clips["domain"] == "target").to_numpy())
-    for name, detector in trained.items():
-        tables[name] = score_table(detector, data, name, "", seed)
+    tables = {name: score_table(detector, data, name, "", seed) for name, detector in trained.items()}
     networks = {name: network_of(trained[name])[2] for name in CLASSIFIERS} | {"angular": angular}
     for name, network in networks.items():
-        points, section = window_embeddings(network, data.labelled(data.clips), data.n_frames, data.hop)
-        for backend, settings in BACKENDS.items():
-            fitted, _ = fit_backend(settings, points[rows], section[rows], is_target[rows], seed)
-            scores = fitted.score(points, section).double().numpy()
-            tables[f"{name}, {backend}"] = empty_table(data, f"{name}-{backend}", seed).assign(score=scores)
-    for name, table in tables.items():
-        if bench.lacks(machine_type, name):
-            bench.add(machine_type, name, table)
+        tables |= judged(name, network, data, seed)
+    bench.add_missing(machine_type, tables)
     return tables
+
+
+def judged(name: str, network: Network, data: TrainingData, seed: int) -> dict[str, pd.DataFrame]:
+    """A network with each backend: the tables by method."""
+    tables, train = {}, (data.clips["split"] == "train") & ~data.is_held_out
+    rows, is_target = torch.tensor(train.to_numpy()), torch.tensor((data.clips["domain"] == "target").to_numpy())
+    points, section = window_embeddings(network, data.labelled(data.clips), data.n_frames, data.hop)
+    for backend, settings in BACKENDS.items():
+        fitted, _ = fit_backend(settings, points[rows], section[rows], is_target[rows], seed)
+        scores = fitted.score(points, section).double().numpy()
+        tables[f"{name}, {backend}"] = empty_table(data, f"{name}-{backend}", seed).assign(score=scores)
+    return tables
+
+
+def measure_encoder(
+    bench: Bench, encoder: str, p: AuxParameters, clips: pd.DataFrame, machine_types: list[str]
+) -> None:
+    """Score the clips by an encoder's embeddings, with each backend."""
+    _, _, network = averaging()
+    for machine_type in machine_types:
+        data = machine_data(p, clips, machine_type, encoder_settings(encoder))
+        bench.add_missing(machine_type, judged(short_name(encoder), network, data, bench.seed))
 
 
 def empty_table(data: TrainingData, name: str, seed: int) -> pd.DataFrame:
@@ -206,6 +231,11 @@ def run(machine_types: list[str], seed: int, args: argparse.Namespace) -> None:
     common = {"data_root": str(root), "output_root": str(outputs), "device": "cpu", "seed": seed}
     p = AngularParameters(**notebook_defaults("07_angular") | common)
     aux = AuxParameters(**notebook_defaults("03_aux") | common)
+    if args.encoder:
+        measure_encoder(bench, args.encoder, aux, clips, machine_types)
+        if not args.data:
+            remove_data(root)
+        return
     machines = all_machines(p, clips, torch.device("cpu"), lambda line: None)
     if args.ablation:
         for name in args.variants or ABLATION:
@@ -266,6 +296,7 @@ def main() -> None:
     parser.add_argument("machine_types", nargs="*", default=MACHINE_TYPES)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--ablation", action="store_true", help="take 07_angular apart")
+    parser.add_argument("--encoder", help="measure this one alone, named as `start` of 08_backends")
     parser.add_argument("--variants", nargs="*", choices=ABLATION, help="of the ablation; all if left out")
     parser.add_argument("--results", type=Path, default=PROJECT / "outputs" / "bench", help="folder of the results")
     parser.add_argument("--detectors", type=Path, help="where detectors are kept; else with the results")
