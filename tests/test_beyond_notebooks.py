@@ -1,5 +1,6 @@
-"""07_angular and 08_backends: one network for all machine types, resumed and found; backends of finished runs."""
+"""07_angular and 08_backends: one network for all machine types, resumed and found; backends of finished runs, and of encoders."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,24 @@ def test_only_runs_with_a_detector_are_offered_to_asd_score(finished):
 def test_a_backend_needs_a_run_to_start_from(two_machines, tmp_path):
     code, _, err = backend(two_machines, tmp_path).wait()
     assert code != 0 and "run 07_angular first" in err
+
+
+def test_an_encoder_needs_no_run_and_its_backend_is_found_again(two_machines, tmp_path):
+    pytest.importorskip("pyopen_wakeword", reason="there is no wheel for this machine")
+    finish(backend(two_machines, tmp_path, start="speech", backend="knn"))
+    scores = table(tmp_path, "speech-knn")
+    assert set(scores["method"]) == {"speech-knn"}
+    assert scores["held_out"].sum() > 0
+    (run,) = runs(tmp_path)
+    assert "parent" not in run.data.tags and run.data.params["start"] == "speech"
+    assert "complete" in run.data.tags
+    detector = load_detector(Store(tmp_path).artifact(run.info.run_id, "detector.pt"))
+    row = scores[scores["split"] == "test"].iloc[0]
+    score = detector.score(detector.frames(read_recording(two_machines / row["clip"], 16000)), int(row["section"]))
+    assert score == pytest.approx(row["score"], abs=1e-6)
+    assert "Found the finished run" in finish(backend(two_machines, tmp_path, start="speech", backend="knn"))
+
+
+def test_an_encoder_that_is_missing_ends_the_notebook_with_what_to_fetch(two_machines, tmp_path):
+    code, _, err = backend(two_machines, tmp_path, start=f"transformers:{tmp_path}/ast").wait()
+    assert code != 0 and re.search(r"there is no .*ast/config.json. Fetch a model", err)

@@ -171,6 +171,8 @@ def test_a_sweep_is_a_list_of_seeds(graph):
 
 def test_a_method_includes_the_run_it_starts_from(graph):
     assert graph.plan("methods=ccsa") == {"features": 1, "baseline": 1, "aux": 1, "ccsa": 1, "evaluation": 1}
+    # an encoder starts from no run
+    assert graph.plan("methods=speech-knn") == {"features": 1, "baseline": 1, "speech-knn": 1, "evaluation": 1}
 
 
 @pytest.mark.parametrize(

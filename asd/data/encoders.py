@@ -78,6 +78,13 @@ class EncoderSettings(FrontEnd):
         form = {name: value for name, value in asdict(self).items() if name != "encoder"}
         return hashlib.sha256(json.dumps(form, sort_keys=True).encode()).hexdigest()[:8]
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """What has to be installed besides the project's own dependencies."""
+        return {"speech": ("pyopen-wakeword",), "transformers": ("transformers",)}.get(
+            self.encoder.partition(":")[0], ()
+        )
+
     def check(self) -> None:
         """Ensure that the encoder can be loaded, and has the same weights.
 

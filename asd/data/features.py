@@ -57,6 +57,11 @@ class FrontEnd(ABC):
     def key(self) -> str:
         """Eight hexadecimal digits, different for front ends whose frames differ."""
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """What has to be installed besides the project's own dependencies."""
+        return ()
+
     @abstractmethod
     def compute(self, waveform: Tensor) -> Tensor:
         """A waveform (samples,) in ±1, of at least ``window`` samples → frames (frames, width)."""

@@ -174,6 +174,6 @@ def save_servable(detector_file: Path, folder: Path, detector: Detector) -> None
             artifacts={"detector": str(detector_file)},
             code_paths=[str(package)],
             signature=SIGNATURE,
-            pip_requirements=[f"{name}=={version(name)}" for name in SERVING_NEEDS],
+            pip_requirements=[f"{name}=={version(name)}" for name in SERVING_NEEDS + detector.features.packages],
             metadata={"machine_type": detector.machine_type, "features": json.dumps(asdict(detector.features))},
         )
