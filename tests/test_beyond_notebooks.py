@@ -1,4 +1,4 @@
-"""07_angular and 08_backends: one network for all machine types, resumed and found; backends of finished runs, and of encoders."""
+"""07_angular and 08_backends: one network for all machine types, resumed and found; backends of runs and encoders."""
 
 import re
 from pathlib import Path
