@@ -14,7 +14,13 @@ from asd.paths import default_data_root, default_output_root
 
 STORE_BYTES = 2 * 311 * 128  # of the log-mel frames of a 10 s clip
 
-EXTRAS = {"tracking": "mlflow", "course": "jupyterlab", "graph": "snakemake", "export": "onnx"}  # and what each is for
+EXTRAS = {  # and what each is for
+    "tracking": "mlflow",
+    "course": "jupyterlab",
+    "graph": "snakemake",
+    "export": "onnx",
+    "pretrained": "transformers",
+}
 
 
 def examine(data_root: Path | None = None, output_root: Path | None = None) -> Iterator[tuple[str, str]]:

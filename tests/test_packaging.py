@@ -86,9 +86,7 @@ def test_what_the_user_asked_for_is_a_dependency():
 
 
 def test_a_light_installation_has_neither_notebooks_nor_graph_nor_store():
-    heavy = (
-        "jupyterlab notebook ipykernel ipython papermill snakemake mlflow librosa numba scikit-learn onnx"
-    )
+    heavy = "jupyterlab notebook ipykernel ipython papermill snakemake mlflow librosa numba scikit-learn onnx"
     assert closure(DIRECT["light"]) & set(heavy.split()) == set()
 
 
@@ -211,7 +209,8 @@ def test_the_doctor_says_which_extras_are_missing(monkeypatch):
 
     monkeypatch.setattr(doctor, "version", version)
     assert doctor.extras() == (
-        "tracking (mlflow 1.0), course (jupyterlab 1.0), export (onnx 1.0); not installed: graph"
+        "tracking (mlflow 1.0), course (jupyterlab 1.0), export (onnx 1.0), pretrained (transformers 1.0);"
+        " not installed: graph"
     )
     assert set(doctor.EXTRAS) == set(DIRECT) - {"light", "book", "test"}
     assert all(package in DIRECT[extra] for extra, package in doctor.EXTRAS.items())
