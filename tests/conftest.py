@@ -1,4 +1,8 @@
-"""What the tests share: the reference's numbers, if available, a small data set, and an untrained detector."""
+"""What the tests share: a submission, a small data set, an untrained detector, the reference's numbers if available.
+
+No claim rests on the reference's numbers alone, which must not be copied into the project: each test that compares with
+them stands beside one that compares with something independent, be it librosa, zuko, scikit-learn or the definition.
+"""
 
 from pathlib import Path
 
@@ -29,6 +33,14 @@ def shared() -> Path:
     if not (path / "oracle").is_dir():
         pytest.skip("needs the oracle files in ../shared")
     return path
+
+
+@pytest.fixture(scope="session")
+def submission(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """A team's folder, the ground truth and the result, see :mod:`submissions`; no test changes them."""
+    from submissions import write_submission
+
+    return write_submission(tmp_path_factory.mktemp("submission"))
 
 
 @pytest.fixture(scope="session")

@@ -160,11 +160,11 @@ def test_evaluate_without_a_submission_says_what_it_looked_for(tmp_path):
     assert not (tmp_path / "result.csv").exists()
 
 
-def test_evaluate_reproduces_the_official_result(shared, tmp_path):
-    folder, out = shared / "oracle" / "official_evaluator", tmp_path / "result.csv"
-    told = run("evaluate", folder / "example_team", "--ground-truth", folder / "ground_truth", "--out", out)
+def test_evaluate_writes_the_official_result(submission, tmp_path):
+    (team, truth, result), out = submission, tmp_path / "result.csv"
+    told = run("evaluate", team, "--ground-truth", truth, "--out", out)
     assert told.exit_code == 0, told.output
-    expected = (folder / "example_team_result.csv").read_text().strip().splitlines()[-1].split(",")
+    expected = result.read_text().strip().splitlines()[-1].split(",")
     last = out.read_text().strip().splitlines()[-1].split(",")
     assert last[0] == "official score" == expected[0]
     numbers = [[float(field) for field in row[1:] if field] for row in (last, expected)]

@@ -301,8 +301,8 @@ def test_ground_truth_that_contradicts_itself_or_a_name_is_an_error(tmp_path):
         clips_table(tmp_path)
 
 
-def test_the_challenges_ground_truth_labels_every_evaluation_clip(shared, tmp_path):
-    folder = shared / "oracle" / "official_evaluator" / "ground_truth"
+def test_ground_truth_in_the_challenges_layout_labels_every_evaluation_clip(submission, tmp_path):
+    _, folder, _ = submission
     expected = {}
     for file in folder.glob("*.csv"):
         machine_type, domain = file.name.split("_")[2], file.name.split("_")[-2]
@@ -312,7 +312,7 @@ def test_the_challenges_ground_truth_labels_every_evaluation_clip(shared, tmp_pa
     touch(tmp_path, *expected)
     (tmp_path / "truth").symlink_to(folder, target_is_directory=True)
     clips = clips_table(tmp_path)
-    assert len(expected) == 8635
+    assert len(expected) > 42 * 40
     assert clips.set_index("path")["label"].to_dict() == expected
 
 

@@ -49,6 +49,23 @@ def test_log_prob_equals_the_reference(shared: Path, name: str, hidden_size: int
     assert_equals_oracle(model.log_prob_per_dimension(x, condition).sum(dim=1), oracle["log_prob"])
 
 
+def test_the_autoencoder_is_the_published_one_written_out():
+    model = small("ae")
+    model.log_prob(torch.randn(20, 6), conditions(20))  # running means and variances that are no zeros and ones
+    model.eval()
+    x, condition = torch.randn(9, 6), conditions(9)
+    layers = [*model.hidden[::2], model.output]
+    assert [len(layer.linear.weight) for layer in layers] == [16] * 4 + [8] + [16] * 5 + [6]
+    hidden = x
+    for layer, norm in zip(layers, [*model.hidden[1::2], None], strict=True):
+        hidden = hidden @ layer.linear.weight.T + layer.linear.bias + condition @ layer.condition.weight.T
+        if norm is not None:
+            hidden = (hidden - norm.running_mean) / (norm.running_var + 1e-5).sqrt() * norm.weight + norm.bias
+            hidden = hidden.clamp(min=0)
+    torch.testing.assert_close(model(x, condition), hidden)
+    torch.testing.assert_close(model.log_prob(x, condition), -(x - hidden).square().sum(dim=1))
+
+
 @pytest.mark.parametrize(("model", "expected"), [(Autoencoder, 295_496), (MADE, 20_733_184), (MAF, 32_581_632)])
 def test_number_of_parameters_at_full_size(model: type[nn.Module], expected: int):
     with torch.device("meta"):

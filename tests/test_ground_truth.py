@@ -8,6 +8,13 @@ from asd.errors import InputError
 NAME = "ground_truth_fan_section_03_source_test.csv"
 
 
+def test_ground_truth_in_the_challenges_layout_is_read_completely(submission):
+    _, folder, _ = submission
+    table = read_ground_truth(folder)
+    assert len(table) == sum(len(path.read_text().splitlines()) for path in folder.iterdir())
+    assert table.groupby(["machine_type", "section", "domain"]).ngroups == 42
+
+
 def test_the_official_ground_truth_has_the_8635_clips_of_the_evaluation_set(shared):
     table = read_ground_truth(shared / "oracle" / "official_evaluator" / "ground_truth")
     assert len(table) == 8635

@@ -39,6 +39,32 @@ def test_margin_ranking_equals_the_reference(shared: Path, margin: float):
     assert_equals_oracle(loss.mean(), oracle["loss"])
 
 
+def test_cross_entropies_equal_their_definition():
+    random = np.random.default_rng(0)
+    logits, section, other, r = (
+        random.normal(scale=3, size=(16, 6)),
+        random.integers(6, size=16),
+        random.integers(6, size=16),
+        random.uniform(size=16),
+    )
+    log_p = np.log(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))
+    rows = np.arange(16)
+    of_section, of_other = -log_p[rows, section], -log_p[rows, other]
+    given = torch.tensor(logits)
+    assert_equals_oracle(losses.classification(given, torch.tensor(section)), of_section)
+    target = losses.mixed_target(torch.tensor(section), torch.tensor(other), torch.tensor(r), n_classes=6)
+    assert_equals_oracle(losses.classification(given, target), r * of_section + (1 - r) * of_other)
+    assert_equals_oracle(losses.uniform_cross_entropy(given), -log_p.sum(axis=1) / 6)
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.5])
+def test_margin_ranking_equals_its_definition_for_pairs_of_equal_index(margin: float):
+    inlier, outlier = np.random.default_rng(0).normal(size=(2, 20))
+    expected = [max(0.0, margin - (a - b)) for a, b in zip(inlier, outlier[:16], strict=False)]
+    assert 0 < np.count_nonzero(expected) < 16
+    assert_equals_oracle(losses.margin_ranking(torch.tensor(inlier), torch.tensor(outlier[:16]), margin), expected)
+
+
 def test_mixed_target_of_one_section_with_itself_is_that_section():
     section = torch.tensor([0, 3, 5])
     target = losses.mixed_target(section, torch.tensor([0, 3, 1]), torch.tensor([0.3, 0.9, 0.25]), n_classes=6)

@@ -201,9 +201,8 @@ def test_the_lines_of_python_in_the_readme_say_what_asd_score_does(place, traine
 def test_a_command_of_the_readme_runs_as_it_stands(command, place, table, request, monkeypatch):
     monkeypatch.chdir(place)
     if command.startswith("asd evaluate"):
-        oracle = request.getfixturevalue("shared") / "oracle" / "official_evaluator"
-        for name, target in (("TEAM_DIR", "example_team"), ("DIR", "ground_truth")):
-            Path(name).symlink_to(oracle / target)
+        for name, target in zip(("TEAM_DIR", "DIR"), request.getfixturevalue("submission"), strict=False):
+            Path(name).symlink_to(target)
     if "|" in command:
         path = f"{place / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         told = subprocess.run(command, shell=True, env=os.environ | {"PATH": path}, capture_output=True, text=True)

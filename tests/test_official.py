@@ -59,10 +59,21 @@ def numbers(path: Path) -> tuple[list[list[str]], np.ndarray]:
     return rows, np.array(values)
 
 
-def test_every_number_of_the_official_result_is_reproduced_in_the_same_layout(shared, tmp_path):
-    oracle = shared / "oracle" / "official_evaluator"
-    score = evaluate_team(oracle / "example_team", oracle / "ground_truth", tmp_path / "result.csv")
-    expected_rows, expected = numbers(oracle / "example_team_result.csv")
+def official_evaluator(shared: Path) -> tuple[Path, Path, Path]:
+    """An example team, the challenge's ground truth, and what the official evaluator made of them."""
+    folder = shared / "oracle" / "official_evaluator"
+    return folder / "example_team", folder / "ground_truth", folder / "example_team_result.csv"
+
+
+@pytest.mark.parametrize("oracle", ["scikit-learn and scipy", "the official evaluator"])
+def test_every_number_is_reproduced_in_the_same_layout(oracle, request, tmp_path):
+    team, truth, result = (
+        official_evaluator(request.getfixturevalue("shared"))
+        if oracle == "the official evaluator"
+        else request.getfixturevalue("submission")
+    )
+    score = evaluate_team(team, truth, tmp_path / "result.csv")
+    expected_rows, expected = numbers(result)
     rows, found = numbers(tmp_path / "result.csv")
     assert rows == expected_rows
     assert len(expected) > 400

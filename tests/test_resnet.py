@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from asd.models.resnet import ReceptiveFieldResNet, kernel_sizes
 
@@ -23,6 +24,41 @@ def test_logits_and_embedding_equal_the_references(shared, rho_t, rho_f):
         logits = model.classify(embedding)
     for ours, theirs in ((embedding, oracle["embedding"]), (logits, oracle["logits"])):
         assert np.abs(ours.numpy() - theirs).max() <= 1e-4 * np.abs(theirs).max()
+
+
+def written_out(model: ReceptiveFieldResNet, x: torch.Tensor, rho_f: int, rho_t: int) -> list[torch.Tensor]:
+    """The published network's embedding and logits from the model's tensors, taken one by one in network order."""
+    tensors = iter([tensor for name, tensor in model.state_dict().items() if "num_batches" not in name])
+
+    def convolution(x: torch.Tensor, kernel: tuple[int, int], stride: int = 1) -> torch.Tensor:
+        weight = next(tensors)
+        assert weight.shape[2:] == kernel
+        return functional.conv2d(x, weight, stride=stride, padding=tuple(k // 3 for k in kernel))
+
+    def batch_norm(x: torch.Tensor) -> torch.Tensor:
+        scale, shift, mean, var = (next(tensors)[:, None, None] for _ in range(4))
+        return (x - mean) / (var + 1e-5).sqrt() * scale + shift
+
+    x = batch_norm(convolution(x, (5, 5), stride=2)).relu()
+    for i, (f, t) in enumerate(zip(specified(rho_f), specified(rho_t), strict=True)):
+        y = batch_norm(convolution(x, (f[0], t[0]))).relu()
+        y = batch_norm(convolution(y, (f[1], t[1])))
+        x = (y + (batch_norm(convolution(x, (1, 1))) if i in (4, 8) else x)).relu()
+        x = functional.max_pool2d(x, 2) if i == 0 else x
+    return [x, batch_norm(convolution(x, (1, 1))).mean(dim=(2, 3))]
+
+
+@pytest.mark.parametrize(("rho_t", "rho_f"), [(12, 12), (5, 5), (8, 16)])
+def test_the_network_is_the_published_one_written_out(rho_t, rho_f):
+    torch.manual_seed(0)
+    model = ReceptiveFieldResNet(6, rho_f=rho_f, rho_t=rho_t, base_channels=4).double()
+    x = torch.randn(2, 1, 128, 61, dtype=torch.float64)
+    model(x)  # so that running means and variances are no zeros and ones
+    model.eval()
+    with torch.no_grad():
+        expected = written_out(model, x, rho_f, rho_t)
+        torch.testing.assert_close([model.embed(x), model(x)], expected)
+    assert [values.shape[1] for values in expected] == [16, 6] and expected[1].abs().max() > 0.1
 
 
 @pytest.mark.parametrize(("rho", "parameters"), [(12, 6_576_012), (5, 3_561_356)])
