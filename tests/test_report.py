@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 import struct
 from html.parser import HTMLParser
 
@@ -15,19 +16,22 @@ from asd.report.html import worst
 
 
 class Page(HTMLParser):
-    """What a page holds: attributes of its elements by tag, and its text."""
+    """What a page holds: attributes of its elements by tag, its text, and the texts by their innermost tag."""
 
     def __init__(self, html: str):
         super().__init__()
         self.elements: dict[str, list[dict]] = {}
-        self.text = ""
+        self.texts: dict[str, list[str]] = {}
+        self.text, self.tag = "", ""
         self.feed(html)
 
     def handle_starttag(self, tag, attributes):
         self.elements.setdefault(tag, []).append(dict(attributes))
+        self.tag = tag
 
     def handle_data(self, data):
         self.text += data
+        self.texts.setdefault(self.tag, []).append(data.strip())
 
 
 def content(uri: str, kind: str) -> bytes:
@@ -53,6 +57,16 @@ def page(two_machines, clips, tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "report.html"
     notes = ["<script>alert(1)</script> & more"]
     return Page(report_of({"aux": table}, two_machines, path, remarks=notes).read_text())
+
+
+@pytest.fixture(scope="module")
+def elsewhere(clips, tmp_path_factory):
+    """A folder without recordings, and the report of a run on what was once there."""
+    root = tmp_path_factory.mktemp("elsewhere") / "recordings"
+    root.mkdir()
+    table = run_table(clips[clips["machine_type"] == "fan"], "aux", gap=0.0)
+    path = report_of({"aux": table}, root, root.parent / "report.html", [f"{root}/fan/a.wav: cut short"])
+    return root, Page(path.read_text())
 
 
 def test_nothing_is_fetched_from_anywhere(page):
@@ -102,6 +116,39 @@ def test_what_is_shown_is_text_and_no_markup(page):
     assert "<script>alert(1)</script> & more" in page.text
 
 
+def test_it_begins_with_what_it_is_how_good_and_how_sure(page, clips):
+    text = page.text
+    test = clips[(clips["split"] == "test") & clips["label"].notna()]
+    assert "judges 1 run of anomalous sound detection" in text
+    assert f"on fan, valve, by test clips whose labels are known ({len(test)} for aux)" in text
+    assert re.search(r"aux reaches an official score of [\d.]+ % on the development sections and [\d.]+ % on", text)
+    assert "guessing: 50 %" in text
+    assert re.search(r"might have been [\d.]+–[\d.]+ % and [\d.]+–[\d.]+ % \(95% intervals", text)
+    assert text.index("judges 1 run") < text.index("reaches an official") < text.index("might have been")
+    assert text.index("might have been") < text.index("Official scores in percent")
+
+
+def test_the_words_and_the_methods_at_hand_are_explained(page):
+    assert {"section", "domain", "AUC", "official score"} <= set(page.texts["dt"])
+    assert "aux" in page.texts["code"] and "maf" not in page.texts["code"]
+
+
+def test_synthetic_recordings_are_called_so_and_others_not(page, elsewhere, two_machines):
+    assert (two_machines / "mini.json").is_file() and "These recordings are synthetic" in page.text
+    assert "synthetic" not in elsewhere[1].text
+
+
+def test_it_names_no_folder_of_the_machine_that_it_was_made_on(elsewhere):
+    root, page = elsewhere
+    assert str(root) not in page.text and "fan/a.wav: cut short" in page.text
+
+
+def test_all_shares_are_in_percent(page):
+    cells = page.texts["td"]
+    assert not [cell for cell in cells if re.match(r"0?\.\d", cell)]
+    assert [cell for cell in cells if re.fullmatch(r"\d\d\.\d \(\d\d\.\d–\d+\.\d\)", cell)]
+
+
 def test_machine_types_each_have_their_place(page):
     assert {"machine-fan", "machine-valve"} <= {section.get("id") for section in page.elements["section"]}
     assert len(page.elements["table"]) >= 2 + 1 + 2 * 2
@@ -112,9 +159,8 @@ def test_without_comparable_runs_published_results_are_folded_and_said_to_be_ano
     assert all("open" not in attributes for attributes in page.elements["details"])
 
 
-def test_recordings_that_are_elsewhere_are_said_to_be_missing_and_the_rest_is_shown(clips, tmp_path):
-    table = run_table(clips[clips["machine_type"] == "fan"], "aux", gap=0.0)
-    page = Page(report_of({"aux": table}, tmp_path, tmp_path / "report.html").read_text())
+def test_recordings_that_are_elsewhere_are_said_to_be_missing_and_the_rest_is_shown(elsewhere):
+    _, page = elsewhere
     assert "Cannot be shown" in page.text and "audio" not in page.elements
     assert len(page.elements["img"]) == 4
 

@@ -10,7 +10,7 @@ from scipy import stats
 from asd.evaluation.alarms import alarms_per_day, k_of_n, smallest_k
 from asd.evaluation.promises import CONFORMAL, GAMMA, TARGET_CLIPS
 from asd.plots.common import DOMAIN_COLORS, LABEL_COLORS, label_names
-from asd.plots.evaluation import DENSITY_COLOR, labelled, panels, shared_legend
+from asd.plots.evaluation import DENSITY_COLOR, in_percent, labelled, panels, shared_legend
 
 RULES = {CONFORMAL: ("o", "black"), GAMMA: ("s", DENSITY_COLOR), TARGET_CLIPS: ("^", "#f2a33a")}
 
@@ -106,6 +106,7 @@ def promises(rates: pd.DataFrame, stated: float) -> Figure:
         upper.axvline(stated, color="black", linewidth=1, linestyle="--")
         upper.set(title=f"{domain}: false alarms among normal clips")
         lower.set(title=f"{domain}: anomalies found", xlabel="share of clips", xlim=(-0.03, 1.03))
+        in_percent(upper, lower, y=False)
     axes[0, 0].set_yticks(range(len(names)), labelled(names))
     axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
     shared_legend(figure, axes[0, 0])
@@ -137,6 +138,7 @@ def alarm_rules(rates: pd.DataFrame, seconds: float, n: int = 60, per_day: float
     faults.set(ylim=(-0.03, 1.03), ylabel="share of faulty windows found")
     for ax in (alarms, faults):
         ax.set(xlabel=f"k: clips of {n} that must alarm ({n * seconds / 60:.3g} min)", xlim=(0, n + 1))
+    in_percent(faults, x=False)
     shared_legend(figure, alarms)
     return figure
 
@@ -153,4 +155,5 @@ def faults_found(shares: pd.DataFrame) -> Figure:
     ax.errorbar(shares["share"], y, xerr=bounds, fmt="o", color=DENSITY_COLOR, capsize=3)
     ax.set_yticks(y, [f"{row.fault} ({row.found} of {row.clips})" for row in shares.itertuples()])
     ax.set(xlabel="share of the clips that alarm", xlim=(-0.03, 1.03), ylim=(len(shares) - 0.5, -0.5))
+    in_percent(ax, y=False)
     return figure

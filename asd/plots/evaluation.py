@@ -9,6 +9,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from asd.evaluation.cells import MIXED
 from asd.evaluation.metrics import MAX_FPR
@@ -27,6 +28,13 @@ def panels(sections: Sequence[int], width: float, height: float, **options: Any)
     for ax in axes.flat[len(sections) :]:
         ax.axis("off")
     return figure, list(axes.flat)
+
+
+def in_percent(*axes: Axes, x: bool = True, y: bool = True) -> None:
+    """Label the axes of shares in percent."""
+    for ax in axes:
+        for axis in [ax.xaxis] * x + [ax.yaxis] * y:
+            axis.set_major_formatter(PercentFormatter(1))
 
 
 def shared_legend(figure: Figure, ax: Axes) -> None:
@@ -68,6 +76,7 @@ def intervals(cells: pd.DataFrame) -> Figure:
         ax.axhline(0.5, color="black", linewidth=1, linestyle="--")
         ax.set(title=labelled([name])[0].replace("\n", " "), ylim=(lowest - 0.03, 1.03), xlabel="section")
         ax.set_xticks(range(len(sections)), [f"{section:02}" for section in sections])
+        in_percent(ax, x=False)
     for ax in axes[:, 0]:
         ax.set_ylabel("AUC")
     for ax in axes.flat[len(names) :]:
@@ -92,14 +101,15 @@ def roc_curves(table: pd.DataFrame, results: pd.DataFrame) -> Figure:
         for row in results[(results["section"] == section) & results["auc"].notna()].itertuples():
             some = test[(test["section"] == section) & (test["domain"].eq(row.domain) | (row.domain == MIXED))]
             fpr, tpr = roc_curve(some["label"].to_numpy(dtype=int), some["score"].to_numpy())
-            label = f"{row.domain} {row.auc:.2f}"
+            label = f"{row.domain} {100 * row.auc:.0f}"
             ax.plot(fpr, tpr, color=DOMAIN_COLORS[row.domain], linestyle=DOMAIN_STYLE[row.domain], label=label)
         ax.set(title=f"section {section:02}", aspect="equal")
         if ax.get_legend_handles_labels()[1]:
-            ax.legend(title="AUC", fontsize="small", title_fontsize="small", loc="lower right")
+            ax.legend(title="AUC (%)", fontsize="small", title_fontsize="small", loc="lower right")
         else:
             text = "needs normal and\nanomalous test clips"
             ax.text(0.5, 0.3, text, ha="center", fontsize="small", backgroundcolor="white")
+    in_percent(*axes)
     figure.supxlabel("false positive rate", fontsize="medium")
     figure.supylabel("true positive rate", fontsize="medium")
     return figure

@@ -1,7 +1,7 @@
 """One HTML file that shows it all: leaderboard, metrics, curves, and the worst misses to look at and to listen to.
 
 The file is self-contained: pictures and sounds are embedded as data URIs, nothing is fetched from anywhere, so it can
-be sent by mail and read in ten years. The template ``report.html.j2`` lies beside this module.
+be sent by mail and read in ten years. Shares and scores are in percent throughout.
 """
 
 import base64
@@ -27,10 +27,10 @@ from asd.plots import decisions as decision_plots
 from asd.plots import evaluation as evaluation_plots
 from asd.plots.explanations import Explained, explanation_picture
 from asd.report import leaderboard
+from asd.report.in_short import WORDS, is_synthetic, methods_in_words, percent, three_sentences
 
 PER_KIND = 2  # clips that are shown of missed anomalies and of false alarms, per machine type
 PERCENT = "{:.1f}".format
-RATIO = "{:.2f}".format
 Explain = Callable[[Mapping[str, Any]], np.ndarray | None]  # a clip's explanation (N, n_mels), None without detector
 
 
@@ -94,11 +94,10 @@ def cells_grid(cells: pd.DataFrame) -> dict[str, Any]:
     frame = cells[["part", "section", "domain"]].assign(section=cells["section"].map("{:02}".format))
     for metric, name in (("auc", "AUC"), ("pauc", "pAUC")):
         columns = [metric, f"{metric}_low", f"{metric}_high"]
-        frame[f"{name} (95% interval)"] = [with_interval(row, 1, RATIO) or "–" for row in cells[columns].to_numpy()]
-    frame[["precision", "recall", "F1", "normal", "anomalous"]] = cells[
-        ["precision", "recall", "f1", "n_normal", "n_anomalous"]
-    ]
-    return grid(frame, dict.fromkeys(["precision", "recall", "F1"], RATIO))
+        frame[f"{name} (95% interval)"] = [with_interval(row, 100, PERCENT) or "–" for row in cells[columns].to_numpy()]
+    frame[["precision", "recall", "F1"]] = 100 * cells[["precision", "recall", "f1"]]
+    frame[["normal clips", "anomalous clips"]] = cells[["n_normal", "n_anomalous"]]
+    return grid(frame, dict.fromkeys(["precision", "recall", "F1"], PERCENT))
 
 
 def worst(table: pd.DataFrame, limits: pd.DataFrame) -> list[dict[str, Any]]:
@@ -142,7 +141,7 @@ def seen_and_heard(
         sound = base64.b64encode(path.read_bytes()).decode()
         explanation = None if explain is None else explain(clip)
     except InputError as error:
-        return clip | {"fault": str(error)}
+        return clip | {"fault": str(error).replace(f"{data_root}/", "")}  # no path of this machine in what is sent
     explained = explanation is not None and explanation.shape == frames.shape
     if explanation is not None and explained:
         figure = explanation_picture([Explained("", frames.numpy(), explanation)], features, width=5)
@@ -219,6 +218,7 @@ def write_report(
         for part in sorted(set(board["part"]))
     ]
     published = leaderboard.published(board)
+    notes = [*leaderboard.missing(tables), *evaluation.notes]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -228,15 +228,19 @@ def write_report(
     )
     text = environment.get_template("report.html.j2").render(
         now=f"{datetime.now():%d %B %Y, %H:%M}",
-        data_root=str(data_root),
+        data=data_root.resolve().name,
+        synthetic=is_synthetic(data_root),
+        in_short=three_sentences(evaluation, final),
+        words=WORDS,
+        methods=methods_in_words(dict.fromkeys(table["method"].iloc[0] for table in tables.values())),
         n_runs=len(tables),
         machines=sections,
         parts=parts,
         beside=heat_picture(beside, "dev"),
         published=grid(published, {"official score": PERCENT, "spread": PERCENT}),
         any_comparable=bool((published["whose"] == "ours").any()),
-        notes=list(dict.fromkeys([*leaderboard.missing(tables), *evaluation.notes])),
-        false_alarm_rate=f"{evaluation.false_alarm_rate:g}",
+        notes=[note.replace(f"{data_root}/", "") for note in dict.fromkeys(notes)],
+        false_alarm_rate=percent(evaluation.false_alarm_rate),
         further={title: grid(frame, {}) for title, frame in (further or {}).items()},
     )
     with replacing(path) as temporary:

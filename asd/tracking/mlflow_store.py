@@ -26,18 +26,20 @@ import asd
 from asd.detection.detector import Detector
 from asd.errors import InputError, needs_extra
 from asd.files import replacing
+from asd.tracking.identity import digest
 
 with needs_extra("tracking"):
     import mlflow.artifacts
     import mlflow.pyfunc
     from mlflow import MlflowClient
-    from mlflow.entities import Metric, Param
+    from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, LoggedModelStatus, Metric, Param
     from mlflow.entities import Run as StoredRun
     from mlflow.exceptions import MlflowException
     from mlflow.models import ModelSignature
     from mlflow.types.schema import Array, ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 EXPERIMENT = "asd"
+MODEL = "model"  # name of a run's servable model: runs:/<run id>/model
 SQLITE = "sqlite:///"
 T = TypeVar("T")
 SERVING_NEEDS = ("filelock", "mlflow", "numpy", "pandas", "scipy", "soundfile", "torch", "torchaudio")
@@ -122,6 +124,23 @@ class Store:
         run_id = self.client.create_run(self.experiment, tags=tags, run_name=name).info.run_id
         self.client.log_batch(run_id, params=[Param(key, str(value)) for key, value in parameters.items()])
         return run_id
+
+    def log_dataset(self, run_id: str, machine_type: str, fingerprints: dict[str, str]) -> None:
+        """Record which data a run was trained on: its name is the machine type, its digest that of all fingerprints."""
+        dataset = Dataset(machine_type, digest(fingerprints), "local", json.dumps(fingerprints))
+        self.client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+
+    def log_model(self, run_id: str, folder: Path, names: dict[str, str]) -> None:
+        """Store a servable model as one of the experiment's models, named ``MODEL``, with ``names`` to tell it by.
+
+        A run that was interrupted in between has one already, which is completed.
+        """
+        known = self.client.search_logged_models([self.experiment], f"source_run_id = '{run_id}'")
+        model = known[0] if known else self.client.create_logged_model(self.experiment, MODEL, run_id, params=names)
+        self.client.log_model_artifacts(model.model_id, str(folder))
+        if model.status != LoggedModelStatus.READY:
+            self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+            self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
 
     def log_metrics(self, run_id: str, values: dict[str, float], step: int) -> None:
         """Log metrics in a single call, since each call costs a database tens of milliseconds."""

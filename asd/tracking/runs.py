@@ -1,9 +1,9 @@
 """The life of a run: started, resumed after an interruption, finished, and found again.
 
 A run's *identity* is a digest of everything that its result depends on: training parameters, data, features and the
-package's version (:mod:`asd.tracking.identity`). Only one process at a time works on an identity, which is ensured by a
-file lock that the kernel releases when the process dies. A run counts as finished only when it has the tag
-``complete``, which is written last. Its MLflow status alone proves nothing: a killed kernel leaves RUNNING behind.
+package's version (:mod:`asd.tracking.identity`). Only one process at a time works on an identity
+(:mod:`asd.tracking.locks`). A run counts as finished only when it has the tag ``complete``, which is written last. Its
+MLflow status alone proves nothing: a killed kernel leaves RUNNING behind.
 """
 
 import atexit
@@ -16,7 +16,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
 from torch import nn
 
 import asd
@@ -24,8 +23,10 @@ from asd.detection.detector import Detector, load_detector
 from asd.errors import InputError, needs_extra
 from asd.evaluation.score_table import read_table, table_path, write_table
 from asd.files import replacing
+from asd.tracking.descriptions import note, result_in_words
 from asd.tracking.identity import code_digest, git_revision, identity_digest
-from asd.tracking.mlflow_store import Store, StoredRun, save_servable
+from asd.tracking.locks import acquire, lock_of, mark_dead_runs
+from asd.tracking.mlflow_store import MODEL, Store, StoredRun, save_servable
 from asd.training.epochs import Epoch
 from asd.weights import load_weights
 
@@ -33,6 +34,7 @@ with needs_extra("tracking"):
     from IPython import get_ipython
 
 DETECTOR, SCORES, HISTORY, NETWORK = "detector.pt", "scores.csv", "history.csv", "network.pt"
+NAMES = ("machine_type", "method", "run_name")  # by which a model is found among all others
 ALL = "all"  # machine type of a run that trains a network for all of them, and scores none
 
 
@@ -51,6 +53,7 @@ class Run:
         self.folder = Path(self.lock.lock_file).with_suffix("")
         self.resume = self.folder / "training.pt"
         self.run_id, self.finished, self.ended, self.logged_epochs = "", False, False, 0
+        self.result = ""  # in words, for the run's description
 
     def log_epoch(self, epoch: Epoch) -> None:
         """Log an epoch's means, learning rate and duration, unless they were logged before the run was resumed."""
@@ -66,8 +69,11 @@ class Run:
             detector.save(folder / DETECTOR)
             write_table(table, folder / SCORES)
             write_history(history, folder)
-            save_servable(folder / DETECTOR, folder / "model", detector)
+            save_servable(folder / DETECTOR, folder / MODEL, detector)
+            self.store.log_model(self.run_id, folder / MODEL, {n: self.tags[n] for n in NAMES})
+            shutil.rmtree(folder / MODEL)
             self.store.client.log_artifacts(self.run_id, str(folder))
+        self.result = result_in_words(table)
 
     def log_network(self, network: nn.Module, history: list[Epoch]) -> None:
         """Store a network's weights and the history of its training: the results of a run of the machine type ALL."""
@@ -86,9 +92,14 @@ class Run:
         if not self.finished:
             self.store.client.log_text(self.run_id, table.to_csv(index=False), f"{name}.csv")
 
-    def complete(self) -> None:
-        """Mark the run as finished (the tag ``complete`` comes last) and publish its score table."""
+    def complete(self, command: str = "") -> None:
+        """Describe the run, mark it as finished (the tag ``complete`` comes last), and publish its score table.
+
+        Args:
+            command: that repeats the run, for its description.
+        """
         if not self.finished:
+            self.store.client.set_tag(self.run_id, "mlflow.note.content", note(self.tags, self.result, command))
             self.store.client.set_terminated(self.run_id, "FINISHED")
             self.store.client.set_tag(self.run_id, "complete", "true")
             self.finished = True
@@ -137,23 +148,6 @@ def write_history(history: list[Epoch], folder: Path) -> None:
     pd.DataFrame(rows).to_csv(folder / HISTORY, index=False)
 
 
-def lock_of(output_root: Path, tags: dict[str, str]) -> FileLock:
-    """The lock that a process holds while it works on a run."""
-    folder = output_root / "runs" / tags["machine_type"]
-    folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / f"{tags['identity']}.lock")
-
-
-def acquire(run: Run) -> None:
-    """Lock the run, waiting for another process that works on it."""
-    try:
-        run.lock.acquire(timeout=0)
-    except Timeout:
-        print("Another process is working on this run; waiting for it …", flush=True)
-        run.lock.acquire()
-    active_runs.append(run)
-
-
 def release(run: Run) -> None:
     """Unlock the run, so that other processes can work on it."""
     run.lock.release()
@@ -188,7 +182,8 @@ def open_run(output_root: Path, tags: dict[str, str], identity: dict[str, Any], 
     store = Store(output_root)
     mark_dead_runs(store, output_root)
     run = Run(store, output_root, tags)
-    acquire(run)
+    acquire(run.lock)
+    active_runs.append(run)
     attempts = store.search(f"tags.identity = '{tags['identity']}'")  # latest first
     finished = [attempt for attempt in attempts if "complete" in attempt.data.tags]
     unfinished = [attempt for attempt in attempts if "complete" not in attempt.data.tags]
@@ -230,6 +225,7 @@ def start(run: Run, identity: dict[str, Any]) -> None:
     origin |= {"data": json.dumps(identity["data"]), "package": asd.__version__}
     name = f"{run.tags['run_name']} {run.tags['machine_type']}"
     run.run_id = run.store.create_run(name, identity["parameters"], run.tags | origin)
+    run.store.log_dataset(run.run_id, run.tags["machine_type"], identity["data"])
     print(f"Started run {run.run_id}.")
 
 
@@ -249,16 +245,3 @@ def record_failures(run: Run) -> None:
     if (shell := get_ipython()) is not None:
         shell.events.register("post_run_cell", after_cell)
     atexit.register(at_exit)
-
-
-def mark_dead_runs(store: Store, output_root: Path) -> None:
-    """Mark runs as killed that are recorded as running, but whose process, on this host and output root, is gone."""
-    for running in store.search("attributes.status = 'RUNNING'"):
-        tags = running.data.tags
-        if tags.get("output_root") == str(output_root) and tags.get("host") == socket.gethostname():
-            try:
-                with lock_of(output_root, tags).acquire(timeout=0):
-                    store.client.set_tag(running.info.run_id, "stopped", "the process was killed")
-                    store.client.set_terminated(running.info.run_id, "KILLED")
-            except Timeout:
-                continue
