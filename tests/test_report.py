@@ -145,7 +145,7 @@ def test_it_names_no_folder_of_the_machine_that_it_was_made_on(elsewhere):
 
 def test_all_shares_are_in_percent(page):
     cells = page.texts["td"]
-    assert not [cell for cell in cells if re.match(r"0?\.\d", cell)]
+    assert not [cell for cell in cells if re.match(r"\d\.\d\d", cell)]
     assert [cell for cell in cells if re.fullmatch(r"\d\d\.\d \(\d\d\.\d–\d+\.\d\)", cell)]
 
 

@@ -1,6 +1,8 @@
 """The life of a run, with real processes: they are killed at any moment, they meet, they find each other's work."""
 
+import json
 import os
+import re
 import shutil
 import signal
 import warnings
@@ -84,6 +86,20 @@ def test_a_run_killed_at_any_moment_resumes_and_ends_with_the_same_scores(two_ma
     steps = [m.step for m in Store(tmp_path).client.get_metric_history(resumed.info.run_id, "loss")]
     assert sorted(steps) == [0, 1, 2], "every epoch is logged once"
     assert list((tmp_path / "runs" / "fan").glob("*/training.pt")) == []
+
+
+def test_a_run_is_described_and_names_its_data_and_its_model(finished):
+    """What MLflow shows: at the run's top, in the column of data sets, and among the experiment's models."""
+    store, (run,) = Store(finished), runs(finished)
+    note = run.data.tags["mlflow.note.content"]
+    assert re.search(r"\*\*aux\*\* for \*\*fan\*\*, .*official score [\d.]+ % on dev sections", note)
+    assert "\n\n    papermill notebooks/03_aux.ipynb out.ipynb -p machine_type fan" in note
+    (data,) = run.inputs.dataset_inputs
+    assert data.dataset.name == "fan" and set(json.loads(data.dataset.source)) >= {"fan"}
+    (model,) = store.client.search_logged_models([store.experiment])
+    assert (model.name, model.source_run_id, model.status.name) == ("model", run.info.run_id, "READY")
+    assert model.params == {"machine_type": "fan", "method": "aux", "run_name": "aux"}
+    assert store.artifact(run.info.run_id, "model/artifacts/detector.pt").is_file()  # runs:/<run id>/model
 
 
 def test_a_finished_run_is_found_and_not_trained_again(two_machines, finished, tmp_path):

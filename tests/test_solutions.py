@@ -8,6 +8,9 @@ import matplotlib.pyplot as plt
 import nbformat
 import pytest
 from conftest import PROJECT
+from score_tables import run_table, write_scores
+
+from asd.data.clips import clips_table
 
 SOLUTIONS = PROJECT / "notebooks" / "solutions"
 LESSONS = ["01_exploration", "02_features", "03_aux", "04_ccsa", "05_density"]
@@ -23,7 +26,7 @@ def cells(path: Path, kind: str) -> list[str]:
     return [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
 
 
-@pytest.mark.parametrize("name", LESSONS)
+@pytest.mark.parametrize("name", [*LESSONS, "06_evaluation"])
 def test_every_exercise_has_a_solution_and_says_how_long_it_takes(name):
     texts = cells(PROJECT / "notebooks" / f"{name}.ipynb", "markdown")
     (exercises,) = [text for text in texts if "# Exercises" in text]
@@ -52,3 +55,21 @@ def test_a_solution_runs(name, two_machines, outputs, monkeypatch):
             namespace |= given | {"changes": CHANGES.get(name, {})}
     assert not (outputs / "scores").exists()
     plt.close("all")
+
+
+def test_the_solutions_of_06_take_score_tables_and_nothing_else(two_machines, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    clips = clips_table(two_machines).query("machine_type == 'fan' and section < 3").reset_index(drop=True)
+    for seed, name in enumerate(("aux", "aux_1", "aux_alone")):
+        held_out = (clips["split"] == "train") & (clips["domain"] == "source") & (clips.index % 2 == 0)
+        write_scores(run_table(clips, name, seed, held_out=held_out), tmp_path)
+    namespace: dict = {}
+    for source in cells(SOLUTIONS / "06_evaluation.ipynb", "code"):
+        exec(compile(source, "06", "exec"), namespace)
+        if source.startswith("# Parameters"):
+            namespace |= {"data_root": str(two_machines), "output_root": str(tmp_path)}
+            namespace |= {"changes": {"resamples": 100}}
+    said = capsys.readouterr().out
+    assert "min: " in said and "dev: standard deviation over 2 seeds" in said and "points (" in said
+    assert "First: " not in said
+    assert [path.name for path in tmp_path.iterdir()] == ["scores"]
