@@ -119,8 +119,7 @@ def test_what_is_shown_is_text_and_no_markup(page):
 def test_it_begins_with_what_it_is_how_good_and_how_sure(page, clips):
     text = page.text
     test = clips[(clips["split"] == "test") & clips["label"].notna()]
-    assert "judges 1 run of anomalous sound detection" in text
-    assert f"on fan, valve, by test clips whose labels are known ({len(test)} for aux)" in text
+    assert f"judges 1 run on fan, valve, by test clips with known labels ({len(test)} for aux)" in text
     assert re.search(r"aux reaches an official score of [\d.]+ % on the development sections and [\d.]+ % on", text)
     assert "guessing: 50 %" in text
     assert re.search(r"might have been [\d.]+–[\d.]+ % and [\d.]+–[\d.]+ % \(95% intervals", text)

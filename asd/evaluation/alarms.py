@@ -74,7 +74,7 @@ def plan(
             rows.append(
                 {
                     "domain": row.domain,
-                    "minutes": clips * seconds / 60,
+                    "minutes": round(clips * seconds / 60, 2),
                     "n": clips,
                     "k": k,
                     "false alarms per day": float(alarms_per_day(row.rate_high, seconds, k, clips)),

@@ -62,9 +62,13 @@ def grid(frame: pd.DataFrame, texts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def board_grid(board: pd.DataFrame, part: str) -> dict[str, Any]:
-    """The leaderboard's rows of one part; NaN is a dash."""
+    """The leaderboard's rows of one part; NaN is a dash. Columns that say nothing here are left out."""
     columns = ["system", "method", "settings", "official score", "spread", "source", "target", "mixed", "AUC", "pAUC"]
     rows = board.loc[board["part"] == part, [*columns, "runs", "machine types", "undefined cells"]]
+    if (rows["runs"] == 1).all():
+        rows = rows.drop(columns=["runs", "spread"])
+    if (rows["undefined cells"] == 0).all():
+        rows = rows.drop(columns="undefined cells")
     return grid(rows, dict.fromkeys(["official score", "spread", "source", "target", "mixed", "AUC", "pAUC"], PERCENT))
 
 

@@ -81,9 +81,8 @@ def three_sentences(evaluation: Evaluation, final: str) -> list[str]:
     runs = "1 run" if len(tables) == 1 else f"{len(tables)} runs"
     clips = sum(int(((t["split"] == "test") & t["label"].notna()).sum()) for name, t in tables.items() if name == final)
     first = (
-        f"This report judges {runs} of anomalous sound detection, which is trained on normal recordings only and gives"
-        f" every recording an anomaly score, on {', '.join(machine_types)}, by test clips whose labels are known"
-        f" ({clips} for {final})."
+        "Anomalous sound detection learns from normal recordings only, and gives every recording an anomaly score; this"
+        f" report judges {runs} on {', '.join(machine_types)}, by test clips with known labels ({clips} for {final})."
     )
     return [first, _how_good(evaluation, final), _how_sure(evaluation, final)]
 
@@ -99,11 +98,11 @@ def _how_good(evaluation: Evaluation, final: str) -> str:
     overall = _overall(evaluation, final)["official_score"]
     if overall.empty:
         return f"How good {final} is cannot be said: no section has labelled test clips of both classes."
-    reached = " and ".join(f"{percent(value)} on the {PARTS[str(part)]} sections" for part, value in overall.items())
+    reached = " and ".join(f"{100 * value:.1f} % on the {PARTS[str(part)]} sections" for part, value in overall.items())
     beside = "guessing: 50 %"
     untrained = _overall(evaluation, BASELINE)["official_score"] if BASELINE in evaluation.tables else overall.iloc[:0]
     if final != BASELINE and len(untrained):
-        beside += f"; {BASELINE}, which learns nothing: {' and '.join(map(percent, untrained))}"
+        beside += f"; {BASELINE}, which learns nothing: {' and '.join(f'{100 * value:.1f} %' for value in untrained)}"
     return f"The run {final} reaches an official score of {reached} ({beside})."
 
 
