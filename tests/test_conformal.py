@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from asd.errors import InputError
+from asd.evaluation.calibration import FEWEST_ALONE, Calibration
 from asd.evaluation.conformal import (
-    FEWEST_ALONE,
-    Calibration,
     binomial_interval,
     discoveries,
     false_alarm_interval,

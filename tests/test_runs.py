@@ -99,7 +99,7 @@ def test_a_run_is_described_and_names_its_data_and_its_model(finished):
     (model,) = store.client.search_logged_models([store.experiment])
     assert (model.name, model.source_run_id, model.status.name) == ("model", run.info.run_id, "READY")
     assert model.params == {"machine_type": "fan", "method": "aux", "run_name": "aux"}
-    assert store.artifact(run.info.run_id, "model/artifacts/detector.pt").is_file()  # runs:/<run id>/model
+    assert Path(model.artifact_location.removeprefix("file://"), "artifacts", "detector.pt").is_file()
 
 
 def test_a_finished_run_is_found_and_not_trained_again(two_machines, finished, tmp_path):

@@ -16,7 +16,7 @@ from torch import Tensor
 from asd.data.encoders import EncoderSettings
 from asd.data.features import FeatureSettings, FrontEnd, as_float
 from asd.errors import InputError
-from asd.evaluation.conformal import Calibration
+from asd.evaluation.calibration import Calibration
 from asd.files import replacing
 from asd.models.classifier import SectionClassifier
 from asd.models.density import DensityEstimator

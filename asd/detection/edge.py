@@ -56,7 +56,7 @@ class EdgeModel(nn.Module):
 
     Args:
         detector: calibrated or of an earlier version.
-        false_alarm_rate: stated; None: see :meth:`asd.evaluation.conformal.Calibration.rate`.
+        false_alarm_rate: stated; None: see :meth:`asd.evaluation.calibration.Calibration.rate`.
 
     Raises:
         InputError: a section without calibration, an impossible rate, or an encoder in the place of log-mels.

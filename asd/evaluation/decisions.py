@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from asd.errors import InputError
-from asd.evaluation.conformal import Calibration
+from asd.evaluation.calibration import Calibration
 
 FEWEST_FOR_GAMMA = 10
 SECTION = ["machine_type", "section"]
@@ -153,7 +153,7 @@ def above_threshold(table: pd.DataFrame, limits: pd.DataFrame) -> pd.Series:
 
 
 def calibrate(table: pd.DataFrame) -> dict[int, dict[str, Any]]:
-    """What a detector keeps of its train scores, by section number; see :class:`asd.evaluation.conformal.Calibration`.
+    """What a detector keeps of its train scores, by section number, for :mod:`asd.evaluation.calibration`.
 
     Args:
         table: score table of one run and one machine type, train clips included.
@@ -192,7 +192,7 @@ def decide(table: pd.DataFrame, false_alarm_rate: float) -> tuple[pd.DataFrame, 
 
     Args:
         table: the score table, train clips included.
-        false_alarm_rate: stated; see :class:`asd.evaluation.conformal.Calibration`.
+        false_alarm_rate: stated; see :class:`asd.evaluation.calibration.Calibration`.
 
     Returns:
         The table with the columns ``p_value`` (NaN without held-out clips) and ``decision`` (1 anomalous, 0 normal);

@@ -33,7 +33,7 @@ def target_p_values(table: pd.DataFrame) -> pd.Series:
     Three target clips per section tell where the section's target scores lie, but poorly: their mean is off by a good
     half of the scores' deviation. So that this uncertainty is part of the calibration, each target train clip is
     compared with the mean of the *others* of its section, as a test clip is with the mean of all; the differences of
-    all sections together are the calibration scores (in the units of :class:`asd.evaluation.conformal.Calibration`).
+    all sections together are the calibration scores (in the units of :class:`asd.evaluation.calibration.Calibration`).
     Each is relative to one clip fewer than a test clip's and therefore spreads a little more, which makes p-values
     larger, not smaller.
 
