@@ -100,15 +100,16 @@ def in_words(rates: pd.DataFrame, seconds: float, stated: float, n: int = 60, pe
     for row in rates.dropna(subset=["rate_high", "recall"]).itertuples():
         k = smallest_k(row.rate_high, seconds, n, per_day)
         false, at_most, found = (f"{100 * share:.0f} %" for share in (row.rate, row.rate_high, row.recall))
-        sentence = f"{row.domain} clips: {false} false alarms were counted (up to {at_most} is possible),"
-        sentence += f" {found} of the anomalies were found."
-        if k > n:
-            sentence += f" No rule k of {n} is silent enough."
-        else:
-            sentence += f" At most {per_day:g} false alarm{'s' if per_day != 1 else ''} per day takes {k} of {n} clips"
-            sentence += f" ({n * seconds / 60:.3g} min); this finds {100 * k_of_n(row.recall, k, n):.0f} %"
-            sentence += " of the windows with a fault."
-        sentences.append(sentence)
+        sentences.append(
+            f"{row.domain} clips: {false} false alarms (up to {at_most} is possible), {found} of the anomalies found."
+        )
+        rule = f"{k} of {n} clips ({n * seconds / 60:.3g} min)"
+        few = f"at most {per_day:g} false alarm{'s' if per_day != 1 else ''} per day"
+        sentences.append(
+            f"  No rule k of {n} is silent enough."
+            if k > n
+            else f"  {rule}: {few}, and {100 * k_of_n(row.recall, k, n):.0f} % of the windows with a fault found."
+        )
     return sentences
 
 

@@ -34,6 +34,7 @@ METHODS = {
     "made": "a density of short windows, factor by factor: anomalous is what is improbable",
     "maf": "a density of short windows, a chain of such models: anomalous is what is improbable",
     "angular": "one embedding of all machine types, in which classes lie at angles to each other",
+    "speech": "a network trained on speech by others, as it is",
     "ensemble": "several runs together, each in units of its own train scores",
 }
 BACKENDS = {
