@@ -1,10 +1,10 @@
-"""Does 07_angular lack the spectrum of the whole clip at full frequency resolution?
+"""What does the spectrum of the whole clip bring to 07_angular?
 
-Wilkinghoff's second branch (*Self-supervised learning for anomalous sound detection*, ICASSP 2024) sees the magnitude
-spectrum of the whole clip: of 2 s at 16 kHz, 16 001 bins half a hertz apart. The project's branches see log-mel frames
-alone, so that there is one feature, one store and one way from a waveform to a score. What does that cost? Here the
-spectrum is a branch as well, for whole clips of equal length and in this program only: variants with and without it are
-trained as 07_angular does and judged by its backend, on a data set of ``mini_difficulty.py`` or on real recordings.
+In the package it is a front end and a network of its own, ``branches`` ["spectrum"], which 06_evaluation may combine
+with the others: one way from a waveform to a score. Wilkinghoff
+(*Self-supervised learning for anomalous sound detection*, ICASSP 2024) has it as a branch beside the frames. Both
+are measured here, the latter in this program only and for whole clips of equal length: networks are trained as
+07_angular does and judged by its backend, on a data set of ``mini_difficulty.py`` or on real recordings.
 
     python benchmarks/spectrum.py outputs/bench/seed_1 --seeds 1
     python benchmarks/spectrum.py ../shared/data/real --machine-types bldc --seeds 0 1 2
@@ -22,15 +22,17 @@ import pandas as pd
 import torch
 from beyond import cells, empty_table, machine_data, network_training, official
 from methods import notebook_defaults
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize, pad
 
 from asd.data.clips import clips_table
 from asd.data.features import as_float
 from asd.data.frames import Frames, LabelledFrames
 from asd.data.recordings import read_recording
+from asd.data.spectra import SpectrumSettings
 from asd.detection.backends import window_embeddings
-from asd.models.angular import AngularNetwork
+from asd.evaluation.ensembles import ensemble
+from asd.models.angular import AngularNetwork, SpectrumBranch
 from asd.notebook.parameters import AngularParameters, AuxParameters
 from asd.paths import PROJECT
 from asd.training.backends import BackendSettings, fit_backend
@@ -43,28 +45,7 @@ VARIANTS = {  # name: branches that see frames, and whether one sees the spectru
     "spectrum, modulations": (["modulations"], True),
     "spectrum, statistics, modulations": (["statistics", "modulations"], True),
 }
-LEAST_MAGNITUDE = 1e-3  # what is added before the logarithm, at unit noise power 1e-6
-CONVOLUTIONS = ((32, 256, 16), (64, 64, 16), (64, 16, 4))  # channels, kernel, stride
-
-
-class SpectrumBranch(nn.Module):
-    """The log magnitude spectrum of a whole clip, (B, bins), through 1-D convolutions with long kernels: (B, D)."""
-
-    def __init__(self, n_bins: int, dimensions: int):
-        super().__init__()
-        layers: list[nn.Module] = []
-        channels = 1
-        for wider, kernel, stride in CONVOLUTIONS:
-            layers += [nn.Conv1d(channels, wider, kernel, stride, kernel // 2, bias=False), nn.BatchNorm1d(wider)]
-            layers += [nn.ReLU()]
-            channels = wider
-        convolutions = nn.Sequential(nn.BatchNorm1d(1), *layers, nn.Flatten())
-        with torch.no_grad():
-            width = convolutions.eval()(torch.zeros(1, 1, n_bins)).shape[1]
-        self.network = nn.Sequential(convolutions.train(), nn.Linear(width, dimensions, bias=False))
-
-    def forward(self, spectrum: Tensor) -> Tensor:
-        return self.network(spectrum.unsqueeze(1))
+ALONE, AS_IT_IS = "spectrum", "statistics, modulations"  # these two are combined
 
 
 class WithSpectrum(AngularNetwork):
@@ -78,7 +59,7 @@ class WithSpectrum(AngularNetwork):
 
     def parts(self, frames: Tensor) -> list[Tensor]:
         spectrum = frames[..., self.n_mels :].flatten(1)[:, : self.n_bins]
-        embedded = normalize(self.spectrum(spectrum).float(), dim=1)
+        embedded = normalize(self.spectrum(spectrum.unsqueeze(1)).float(), dim=1)
         return [embedded, *super().parts(frames[..., : self.n_mels].contiguous())]
 
 
@@ -103,9 +84,9 @@ class WholeClips:
 
 
 def spectra(root: Path, paths: list[str], n_samples: int) -> Tensor:
-    """Log magnitude spectrum of the first samples of each clip: (N, bins)."""
-    clips = [as_float(read_recording(root / path, 16000))[:n_samples] for path in paths]
-    return (torch.fft.rfft(torch.stack(clips), norm="ortho").abs() + LEAST_MAGNITUDE).log()
+    """Spectrum in dB of the first samples of each clip: (N, bins)."""
+    settings = SpectrumSettings(16000, n_samples)
+    return torch.cat([settings.compute(as_float(read_recording(root / path, 16000)))[:1] for path in paths])
 
 
 def with_spectra(clips: LabelledFrames, root: Path, n_frames: int) -> tuple[LabelledFrames, int]:
@@ -127,6 +108,7 @@ def measure(root: Path, features: Path, machine_types: list[str], seed: int, nam
     train, n_bins = with_spectra(machines.train, root, machines.n_frames)
     done = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=["data", "seed", "variant"])
     done = set(done.loc[(done["data"] == root.name) & (done["seed"] == seed), "variant"])
+    tables: dict[str, dict[str, pd.DataFrame]] = {machine_type: {} for machine_type in machine_types}
     for name in (name for name in names if name not in done):
         branches, spectral = VARIANTS[name]
         q = p.model_copy(update={"branches": branches, "feature_exchange": len(branches) + spectral > 1})
@@ -148,11 +130,28 @@ def measure(root: Path, features: Path, machine_types: list[str], seed: int, nam
                 BackendSettings(**q.judging), points[known], section[known], is_target[known], seed
             )
             scores = backend.score(points, section).double().numpy()
-            key = {"data": root.name, "seed": seed, "variant": name, "machine_type": machine_type, "seconds": seconds}
-            rows += [key | cell for cell in cells(empty_table(data, name, seed).assign(score=scores))]
-        table = pd.DataFrame(rows)
-        table.to_csv(file, mode="a", header=not file.is_file(), index=False)
-        print(f"{root.name} {seed} {name:34} {official(table):.1f}  ({seconds:.0f} s)", flush=True)
+            tables[machine_type][name] = empty_table(data, name, seed).assign(score=scores)
+            rows += rows_of(root, seed, name, machine_type, tables[machine_type][name])
+        append(rows, file, f"{seconds:.0f} s")
+    if ALONE not in done and {ALONE, AS_IT_IS} <= set(names):
+        rows = []
+        for machine_type, found in tables.items():
+            together = ensemble([found[AS_IT_IS], found[ALONE]])
+            rows += rows_of(root, seed, f"mean of both: {AS_IT_IS} | {ALONE}", machine_type, together)
+        append(rows, file, "an ensemble")
+
+
+def rows_of(root: Path, seed: int, name: str, machine_type: str, table: pd.DataFrame) -> list[dict]:
+    """A row for each cell of a score table."""
+    key = {"data": root.name, "seed": seed, "variant": name, "machine_type": machine_type}
+    return [key | cell for cell in cells(table)]
+
+
+def append(rows: list[dict], file: Path, note: str) -> None:
+    """Keep the results of a variant, and print its official score."""
+    table = pd.DataFrame(rows)
+    table.to_csv(file, mode="a", header=not file.is_file(), index=False)
+    print(f"{rows[0]['data']} {rows[0]['seed']} {rows[0]['variant']:40} {official(table):.1f}  ({note})", flush=True)
 
 
 def main() -> None:

@@ -2,6 +2,6 @@
 
 Data flows from ``clips`` through ``recordings``, ``features`` and ``store`` to ``frames``. ``selection`` chooses from
 the clips table, ``checks`` finds oddities in a data set, ``ground_truth`` reads the labels that were published later,
-``regions`` where faults are known to be. ``encoders`` are front ends in the place of log-mels: pretrained networks.
-Imports no other room.
+``regions`` where faults are known to be. ``spectra`` and ``encoders`` (pretrained networks) are front ends in the place
+of log-mels. Imports no other room.
 """

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from asd.data.encoders import EncoderSettings
 from asd.data.features import FeatureSettings, FrontEnd, as_float
+from asd.data.spectra import SpectrumSettings
 from asd.errors import InputError
 from asd.evaluation.calibration import Calibration
 from asd.files import replacing
@@ -47,14 +48,14 @@ class Detector:
         kind: which of KINDS the model is.
         config: the model's arguments.
         model: the network.
-        features: how waveforms become frames: log-mel settings, or an encoder, whose weights the file does not hold.
+        features: how waveforms become frames: log-mels, spectra, or an encoder, whose weights the file does not hold.
         normalize_waveform: whether clips are scaled to RMS 1 before.
         sections: section numbers, in the order of the model's.
         n_frames, hop: length of a snippet or window and the step from one to the next, in frames.
         reduction: a clip's score is the ``mean`` or ``max`` over its snippets.
         statistics: of the train scores, by section number: see :func:`asd.evaluation.decisions.calibrate`.
         baseline: what is normal in each mel band, by section number, (n_mels,) each: see
-            :func:`asd.detection.explanations.baselines`. Empty for encoders, and detectors from an earlier version.
+            :func:`asd.detection.explanations.baselines`. Empty without log-mels, and in files of earlier versions.
     """
 
     method: str
@@ -83,7 +84,7 @@ class Detector:
             purpose: what needs them, for the message.
 
         Raises:
-            InputError: the frames are an encoder's, whose numbers mean no frequencies, and which is not in the file.
+            InputError: the frames are spectra, or an encoder's, which is not in the file.
         """
         if isinstance(self.features, FeatureSettings):
             return self.features
@@ -193,6 +194,8 @@ def front_end(path: Path | str, described: dict[str, Any]) -> FrontEnd:
     Raises:
         InputError: it is an encoder that is missing, or has other weights.
     """
+    if "length" in described:
+        return SpectrumSettings(**described)
     if "encoder" not in described:
         return FeatureSettings(**described)
     encoder = EncoderSettings(**described)

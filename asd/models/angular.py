@@ -2,7 +2,8 @@
 
 After Wilkinghoff (*Self-supervised learning for anomalous sound detection*, ICASSP 2024), whose two branches see the
 spectrogram and the spectrum of the whole clip: here one sees how the sound changes, one what it is made of, and one in
-which rhythm it changes. None can lean on what another one knows.
+which rhythm it changes. None can lean on what another one knows. The spectrum at full frequency resolution is a front
+end of its own (:mod:`asd.data.spectra`), and its branch stands alone.
 """
 
 import torch
@@ -12,9 +13,10 @@ from torch.nn.functional import normalize
 from asd.models.normalization import Normalization
 from asd.models.resnet import ReceptiveFieldResNet
 
-BRANCHES = ("frames", "statistics", "modulations")
+BRANCHES = ("frames", "statistics", "modulations", "spectrum")
 BEL = 10.0  # dB: the scale of what is left when the mean over time is subtracted
 CONVOLUTIONS = ((32, 7), (64, 5), (64, 3))  # along frequency, stride 2: channels and kernel
+LONG_CONVOLUTIONS = ((32, 256, 16), (64, 64, 16), (64, 16, 4))  # along a fine spectrum: channels, kernel, stride
 LEAST_MODULATION = 0.01  # bel: what is added before the logarithm
 
 
@@ -86,6 +88,29 @@ class ModulationsBranch(nn.Module):
         return self.network(self.normalization((magnitude + LEAST_MODULATION).log()))
 
 
+class SpectrumBranch(nn.Module):
+    """Which tones there are, to a fraction of a hertz: a whole snippet's spectrum, through long 1-D convolutions.
+
+    Args:
+        n_bins: of a spectrum.
+        dimensions: D, of the embedding.
+    """
+
+    def __init__(self, n_bins: int, dimensions: int):
+        super().__init__()
+        layers: list[nn.Module] = [nn.BatchNorm1d(1)]
+        channels, width = 1, n_bins
+        for wider, kernel, stride in LONG_CONVOLUTIONS:
+            layers += [nn.Conv1d(channels, wider, kernel, stride, kernel // 2, bias=False), nn.BatchNorm1d(wider)]
+            layers += [nn.ReLU()]
+            channels, width = wider, width // stride + 1
+        self.network = nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * channels, dimensions, bias=False))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Spectra (B, 1, n_bins) in dB → (B, D)."""
+        return self.network(frames)
+
+
 def along_frequency(channels: int, n_mels: int, dimensions: int) -> nn.Sequential:
     """Convolutions along frequency, (B, channels, n_mels) → (B, dimensions)."""
     layers: list[nn.Module] = []
@@ -100,9 +125,9 @@ class AngularNetwork(nn.Module):
     """From log-mel frames to an embedding: the branches' outputs, each scaled to length 1, one after the other.
 
     Args:
-        n_mels: mel bands of a frame.
+        n_mels: mel bands of a frame, or bins of a spectrum.
         n_frames: of a snippet.
-        branches: which of BRANCHES, at least one.
+        branches: which of BRANCHES, at least one; "spectrum" stands alone.
         dimensions: D, of each branch.
         rho_f, rho_t, base_channels: of the residual network.
 
@@ -129,6 +154,7 @@ class AngularNetwork(nn.Module):
             "frames": lambda: FramesBranch(dimensions, rho_f, rho_t, base_channels),
             "statistics": lambda: StatisticsBranch(n_mels, dimensions),
             "modulations": lambda: ModulationsBranch(n_mels, n_frames, dimensions),
+            "spectrum": lambda: SpectrumBranch(n_mels, dimensions),
         }
         self.branches = nn.ModuleDict({name: available[name]() for name in branches})
         self.dimensions = dimensions * len(branches)

@@ -128,7 +128,7 @@ class AngularParameters(TrainingParameters, JudgingParameters):
 
     n_mels: Annotated[int, Field(ge=5)]
     classes: Literal["sections", "attributes"]
-    branches: Annotated[list[Literal["frames", "statistics", "modulations"]], Field(min_length=1)]
+    branches: Annotated[list[Literal["frames", "statistics", "modulations", "spectrum"]], Field(min_length=1)]
     loss: Literal["adacos", "subspace"]
     subclusters: Count
     mixup: Annotated[float, Field(ge=0, le=1)]
@@ -144,6 +144,10 @@ class AngularParameters(TrainingParameters, JudgingParameters):
     def _exchange_between_branches(self) -> "AngularParameters":
         if len(set(self.branches)) < len(self.branches):
             raise ValueError(f"branches {self.branches}: a branch is listed twice")
+        if "spectrum" in self.branches and len(self.branches) > 1:
+            raise ValueError(f"branches {self.branches}: 'spectrum' stands alone, as its frames are no log-mels")
+        if "spectrum" in self.branches and self.statistics_exchange:
+            raise ValueError("statistics_exchange takes statistics over time, and a spectrum is a single frame")
         if self.feature_exchange and len(self.branches) < 2:
             raise ValueError(f"feature_exchange exchanges one of two branches, and branches are {self.branches}")
         if self.loss == "subspace" and self.subclusters >= self.dimensions * len(self.branches):

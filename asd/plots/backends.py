@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from asd.data.features import FeatureSettings, mel_frequencies
+from asd.data.spectra import SpectrumSettings
 from asd.models.angular import BEL, LEAST_MODULATION
 from asd.plots.common import DOMAIN_COLORS, spectrogram
 from asd.training.backends import BackendSettings, fit_backend
@@ -83,4 +84,16 @@ def branch_inputs(frames: Tensor, features: FeatureSettings) -> Figure:
     right.imshow((magnitude + LEAST_MODULATION).log().T, aspect="auto", origin="lower", extent=extent, cmap="magma")
     right.grid(False)
     right.set(title="modulations: in which rhythm", xlabel="modulation frequency (Hz)", ylabel="mel band")
+    return figure
+
+
+def fine_spectrum(spectrum: Tensor, features: SpectrumSettings) -> Figure:
+    """Draw the spectrum of a snippet at full frequency resolution, (bins,) in dB, and its first 200 Hz."""
+    hertz = torch.arange(len(spectrum)) * features.sample_rate / features.length
+    figure, (whole, low) = plt.subplots(1, 2, figsize=(14, 3), sharey=True)
+    for ax, part in ((whole, slice(None)), (low, hertz <= 200)):
+        ax.plot(hertz[part], spectrum[part], color="black", linewidth=0.5)
+        ax.set(xlabel="frequency (Hz)", ylabel="dB")
+    whole.set(title=f"spectrum: {len(spectrum)} bins, {features.sample_rate / features.length:.2g} Hz apart")
+    low.set(title="its first 200 Hz")
     return figure

@@ -58,7 +58,7 @@ class Explainer:
             detector = self.detector(run_id)
             if detector is None or (len(run_ids) > 1 and run_id not in self.tables):
                 return None
-            if not isinstance(detector.features, FeatureSettings):  # the numbers of an encoder are no mel bands
+            if not isinstance(detector.features, FeatureSettings):  # other numbers are no mel bands
                 return None
             samples = read_recording(self.data_root / clip["clip"], detector.features.sample_rate)
             explanation = explain(detector, detector.frames(samples), section)

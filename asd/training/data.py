@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from asd.data.features import FrontEnd
+from asd.data.features import FeatureSettings, FrontEnd
 from asd.data.frames import Frames, LabelledFrames
 from asd.data.selection import held_out_clips, select
 from asd.data.store import Shard, open_shard
@@ -84,7 +84,7 @@ def training_data(
         device: where batches are needed.
         other_machines: whether the train clips of other machine types are proxy outliers.
         several_sections: the reason why more than one section is needed, empty if one is enough.
-        features: an encoder; None: log-mels, as the parameters say.
+        features: another front end than log-mels; None: log-mels, as the parameters say.
         progress: called with a line of text now and then while frames are computed.
 
     Raises:
@@ -151,17 +151,18 @@ def snippet_frames(p: ClipParameters, features: FrontEnd, shortest: int) -> int:
     Raises:
         InputError: a clip is too short for the method, or the snippet does not fit into the shortest clip.
     """
-    least, most = (features.n_samples(n) / features.sample_rate for n in (p.least_frames, shortest))
-    if shortest < p.least_frames:
+    least_frames = p.least_frames if isinstance(features, FeatureSettings) else 1
+    least, most = (features.n_samples(n) / features.sample_rate for n in (least_frames, shortest))
+    if shortest < least_frames:
         raise InputError(
             f"{p.machine_type}: its shortest train clip lasts {most:g} s; this method needs at least {least:g} s"
-            f" ({p.least_frames} frames)"
+            f" ({least_frames} frames)"
         )
     n_frames = shortest if p.snippet_length is None else features.frames(p.snippet_length)
-    if not p.least_frames <= n_frames <= shortest:
+    if not least_frames <= n_frames <= shortest:
         raise InputError(
             f"snippet_length: {p.snippet_length} s make {n_frames} frames; allowed: {least:g} to {most:g} s"
-            f" ({p.least_frames} frames to the shortest train clip of {p.machine_type})"
+            f" ({least_frames} frames to the shortest train clip of {p.machine_type})"
         )
     return n_frames
 

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 
+from asd.data.features import FrontEnd
 from asd.data.frames import Frames, LabelledFrames
 from asd.data.selection import held_out_clips
-from asd.data.store import open_shard
+from asd.data.spectra import SpectrumSettings
+from asd.data.store import Shard, open_shard
 from asd.errors import InputError
 from asd.notebook.inputs import feature_settings
 from asd.notebook.parameters import AngularParameters
@@ -52,13 +54,15 @@ def all_machines(
     device: torch.device,
     progress: Callable[[str], None] = print,
 ) -> AllMachines:
-    """Open the train clips of all machine types; missing log-mels are computed first.
+    """Open the train clips of all machine types; missing frames are computed first.
+
+    The frames are log-mels, or with the branch "spectrum" the spectra of snippets.
 
     Args:
         p: the notebook's parameters; ``sections`` are used of every machine type.
         clips: the clips table.
         device: where batches are needed.
-        progress: called with a line of text now and then while log-mels are computed.
+        progress: called with a line of text now and then while frames are computed.
 
     Raises:
         InputError: fewer than two classes, or recordings that cannot be used.
@@ -77,10 +81,14 @@ def all_machines(
         )
     index, held = names.map(classes.index), held_out_clips(train, p.validation_fraction)
     machine_types = sorted(set(train["machine_type"]))
-    features = feature_settings(p)
-    shards = {name: open_shard(clips, p.data, name, features, folder, progress) for name in machine_types}
 
-    def labelled(mask: pd.Series) -> LabelledFrames:
+    def opened(features: FrontEnd) -> dict[str, Shard]:
+        return {name: open_shard(clips, p.data, name, features, folder, progress) for name in machine_types}
+
+    features = feature_settings(p)
+    shards = opened(features)
+
+    def labelled(shards: dict[str, Shard], mask: pd.Series) -> LabelledFrames:
         parts, label = [], []
         for name, shard in shards.items():
             rows = mask & (train["machine_type"] == name)
@@ -89,12 +97,18 @@ def all_machines(
         used = [(shard, paths) for shard, paths in parts if len(paths)]
         return LabelledFrames(Frames(used, device, p.normalize_waveform), torch.tensor(label))
 
-    frames = labelled(~held)
+    frames = labelled(shards, ~held)
+    n_frames = snippet_frames(p, features, frames.frames.shortest())
+    if p.branches == ["spectrum"]:
+        shortest = min(int(shard.table["samples"].min()) for shard in shards.values())  # of the test clips, too
+        length = shortest if p.snippet_length is None else round(p.snippet_length * p.sample_rate)
+        shards, n_frames = opened(SpectrumSettings(p.sample_rate, length)), 1
+        frames = labelled(shards, ~held)
     own = {name: train.loc[train["machine_type"] == name, "path"] for name in machine_types}
     return AllMachines(
         classes=classes,
         train=frames,
-        held_out=labelled(held) if held.any() else None,
-        n_frames=snippet_frames(p, features, frames.frames.shortest()),
+        held_out=labelled(shards, held) if held.any() else None,
+        n_frames=n_frames,
         fingerprint={name: shards[name].fingerprint(paths) for name, paths in own.items()},
     )
