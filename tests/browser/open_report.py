@@ -1,78 +1,9 @@
-"""The report in a real browser: headless Chromium, driven by the W3C WebDriver protocol of its chromedriver.
-
-Not collected by pytest on its own; ``make test-browser`` names this file. If Chromium is missing, it is installed where
-possible (root on Debian or Ubuntu); otherwise the test fails and says what is missing.
-"""
-
-import os
-import re
-import shutil
-import subprocess
-from pathlib import Path
+"""The report in a real browser; see conftest.py."""
 
 import pytest
-import requests
 from score_tables import report_of, run_table
 
 from asd.data.clips import clips_table
-
-PACKAGES = ["chromium", "chromium-driver"]
-PROGRAMS = ["chromium", "chromedriver"]
-FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-FLAGS += " --disable-component-update --disable-sync --window-size=1200,900"
-
-
-@pytest.fixture(scope="session")
-def programs() -> list[str]:
-    missing = [name for name in PROGRAMS if not shutil.which(name)]
-    if missing and os.geteuid() == 0 and shutil.which("apt-get"):
-        for command in (["update"], ["install", "--yes", "--no-install-recommends", *PACKAGES]):
-            subprocess.run(
-                ["apt-get", "--quiet", *command], check=False, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-            )
-        missing = [name for name in PROGRAMS if not shutil.which(name)]
-    if missing:
-        pytest.fail(f"{' and '.join(missing)} missing; on Debian: apt-get install {' '.join(PACKAGES)} (as root)")
-    return [shutil.which(name) for name in PROGRAMS]
-
-
-class Browser:
-    """A session of a WebDriver server at ``address``."""
-
-    def __init__(self, address: str, chromium: str, profile: Path):
-        arguments = [*FLAGS.split(), f"--user-data-dir={profile}"]
-        options = {"binary": chromium, "args": arguments}
-        body = {"capabilities": {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options}}}
-        self.session = f"{address}/session"
-        self.session += "/" + self.call("", body)["sessionId"]
-
-    def call(self, path: str, content: dict):
-        answer = requests.post(self.session + path, json=content, timeout=120).json()["value"]
-        assert not (isinstance(answer, dict) and "error" in answer), answer
-        return answer
-
-    def run(self, script: str):
-        """The value of ``await``-ed JavaScript in the page."""
-        wrapped = f"const done = arguments[0]; (async () => {{ {script} }})().then(done, e => done('failed: ' + e))"
-        value = self.call("/execute/async", {"script": wrapped, "args": []})
-        assert not (isinstance(value, str) and value.startswith("failed: ")), value
-        return value
-
-
-@pytest.fixture(scope="session")
-def browser(programs, tmp_path_factory):
-    chromium, driver = programs
-    folder = tmp_path_factory.mktemp("browser")
-    log = (folder / "log").open("w+")
-    process = subprocess.Popen([driver, "--port=0"], stdout=subprocess.PIPE, stderr=log, text=True)
-    try:
-        port = next(found[1] for line in process.stdout if (found := re.search(r"successfully on port (\d+)", line)))
-        browser = Browser(f"http://127.0.0.1:{port}", chromium, folder / "profile")
-        yield browser
-        requests.delete(browser.session, timeout=60)
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
 
 
 @pytest.fixture(scope="session")
