@@ -1,6 +1,7 @@
 # make run    from a fresh clone to an anomaly score       make lab        the notebooks in JupyterLab
 # make test   everything that CI checks                     make ui         the runs in MLflow
 # make check  lint, types and the quick tests               make notebooks  re-execute the committed notebooks
+# make book   the course as a site, to read and to listen
 PYTHON ?= python3.11
 VENV ?= .venv
 export ASD_OUTPUT_ROOT ?= $(CURDIR)/outputs
@@ -46,9 +47,9 @@ test: lint
 notebooks: $(TESTABLE)
 	$(BIN)/python workflow/refresh.py
 
-# the report in a real browser; run as root, it installs Debian's Chromium if it is missing
-test-browser: $(TESTABLE)
-	$(BIN)/python -m pytest -q tests/browser/open_report.py
+# report, book and JupyterLab in a real browser, in some minutes; run as root, it installs Debian's Chromium if it is missing
+test-browser: book
+	$(BIN)/python -m pytest -q tests/browser/open_report.py tests/browser/open_book.py tests/browser/open_lab.py
 
 # the graph on a real single-node Slurm; run as root, it installs Debian's packages if they are missing
 test-slurm: $(TESTABLE)
@@ -77,7 +78,7 @@ book: $(TESTABLE)
 # everything that was made: environment and outputs, including the log-mel store and finished runs
 clean:
 	rm -rf $(VENV)
-	git clean -fdX outputs
+	git clean -fdX outputs book
 
 # the tests' own packages, beside those that `make run` needs; the last has no wheel for some machines, which skip its tests
 $(TESTABLE): $(READY)

@@ -8,7 +8,15 @@ import pytest
 
 BOOK = Path(__file__).resolve().parents[2] / "outputs" / "book"
 WIDTHS = (1280, 400)  # pixels: a laptop, a telephone
-SEEN = ("index", "glossary", "method", "notebooks/01_exploration", "notebooks/06_evaluation", "notebooks/07_angular")
+SEEN = (
+    "index",
+    "glossary",
+    "method",
+    "api/evaluation",
+    "notebooks/01_exploration",
+    "notebooks/06_evaluation",
+    "notebooks/07_angular",
+)
 
 WIDEST = """
 const limit = document.documentElement.clientWidth;
