@@ -10,7 +10,8 @@ from asd.models.classifier import SectionClassifier
 class Average(nn.Module):
     """The mean over time, for frames that are embeddings already: what follows an encoder. There is nothing to train.
 
-    >>> Average().embedding(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]))
+    >>> from torch import tensor
+    >>> Average().embedding(tensor([[[1.0, 2.0], [3.0, 4.0]]]))
     tensor([[2., 3.]])
     """
 

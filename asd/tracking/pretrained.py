@@ -1,7 +1,7 @@
 """The trained run that another one starts from: how it is found and checked, and what it was trained with."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +10,7 @@ from asd.detection.detector import Detector, load_detector
 from asd.errors import InputError
 from asd.evaluation.score_table import read_table, table_path
 from asd.notebook.groups import ClipParameters, FittingParameters, RunParameters, TrainingParameters
+from asd.notebook.inputs import feature_parameters
 from asd.tracking.mlflow_store import Store
 from asd.tracking.runs import DETECTOR, SCORES
 from asd.training.data import TrainingData
@@ -49,7 +50,7 @@ class Pretrained:
             "reduction": detector.reduction,
             "normalize_waveform": detector.normalize_waveform,
         }
-        return complete.model_validate(given | asdict(features) | inherited)
+        return complete.model_validate(given | feature_parameters(features) | inherited)
 
     @property
     def notebook(self) -> str:

@@ -10,6 +10,7 @@ from asd.data.encoders import EncoderSettings, encoder_settings
 from asd.data.features import FrontEnd
 from asd.detection.backends import Network, averaging, network_of
 from asd.notebook.groups import ClipParameters, RunParameters
+from asd.notebook.inputs import feature_parameters
 from asd.notebook.parameters import BackendParameters
 from asd.tracking.pretrained import Pretrained, find_pretrained
 from asd.training.data import TrainingData
@@ -95,12 +96,5 @@ def find_start(p: BackendParameters) -> Start:
         return Start(p.start, run.completed(p), run.detector.features, network_of(run.detector), run)
     features = encoder_settings(p.start)
     given = {name: getattr(p, name) for name in RunParameters.model_fields}
-    form = {
-        "sample_rate": features.sample_rate,
-        "n_fft": features.window,
-        "hop_length": features.hop_length,
-        "n_mels": features.width,
-        "consistent_with_librosa": False,
-    }
-    clips = ClipParameters.model_validate(given | ENCODER_CLIPS | form)
+    clips = ClipParameters.model_validate(given | ENCODER_CLIPS | feature_parameters(features))
     return Start(short_name(p.start), clips, features, averaging(), None)
