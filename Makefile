@@ -1,7 +1,7 @@
 # make run    from a fresh clone to an anomaly score       make lab        the notebooks in JupyterLab
 # make test   everything that CI checks                     make ui         the runs in MLflow
 # make check  lint, types and the quick tests               make notebooks  re-execute the committed notebooks
-# make book   the course as a site, to read and to listen
+# make book   the course as a site, to read and to listen     make bench      what the parts of a run cost
 PYTHON ?= python3.11
 VENV ?= .venv
 export ASD_OUTPUT_ROOT ?= $(CURDIR)/outputs
@@ -25,7 +25,7 @@ SNAKEMAKE = $(BIN)/snakemake --profile workflow/profiles/$(PROFILE) --config mac
     $(if $(METHODS),methods="$(METHODS)") $(if $(PARAMS),params="$(PARAMS)") $(if $(SEEDS),seeds="$(SEEDS)") \
     $(if $(JOBS),jobs=$(JOBS))
 
-.PHONY: run plan check test notebooks test-browser test-slurm lint lab ui book clean
+.PHONY: run plan check test notebooks test-browser test-slurm lint lab ui book bench clean
 
 run: $(READY)
 	$(SNAKEMAKE); status=$$?; $(BIN)/python workflow/summary.py $(MACHINES); exit $$status
@@ -74,6 +74,12 @@ ui: $(READY)
 book: $(TESTABLE)
 	$(BIN)/python -m sphinx -q -W --keep-going -d outputs/book.cache book outputs/book
 	@echo "open outputs/book/index.html"
+
+# speed of features, training steps and scoring, and memory; then, after `make run`, where its notebooks' time went
+bench: $(READY)
+	$(BIN)/python benchmarks/speed.py
+	@if ls "$(ASD_OUTPUT_ROOT)"/notebooks/*/0*.ipynb > /dev/null 2>&1; then \
+	    $(BIN)/python benchmarks/notebooks.py "$(ASD_OUTPUT_ROOT)"/notebooks/*/0*.ipynb; fi
 
 # everything that was made: environment and outputs, including the log-mel store and finished runs
 clean:
