@@ -2,9 +2,11 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 
-from asd.plots import adaptation
+from asd.data.features import FeatureSettings
+from asd.plots import adaptation, exploration
 
 
 def markers(sections: list[int]) -> dict[int, np.ndarray]:
@@ -26,3 +28,20 @@ def test_a_section_has_the_same_marker_in_every_group(group):
 def test_sections_have_different_markers():
     outlines = [outline.tolist() for outline in markers(list(range(6))).values()]
     assert all(first != second for i, first in enumerate(outlines) for second in outlines[i + 1 :])
+
+
+def test_the_line_of_a_part_is_the_mean_of_its_dots():
+    changes = pd.DataFrame({"labels": [1.0, 4.0, -0.5], "nothing": [0.0, 0.0, 0.0]}, index=["fan", "pump", "valve"])
+    (ax,) = adaptation.variants(changes).axes
+    np.testing.assert_array_equal(ax.lines[0].get_xdata(), [1.0, 4.0, -0.5])
+    assert [line.get_segments()[0][0][0] for line in ax.collections] == [1.5, 0.0]
+    assert [text.get_text() for text in ax.texts] == ["+1.5", "+0.0"]
+    plt.close(ax.figure)
+
+
+def test_panels_side_by_side_share_one_colour_bar_per_row():
+    frames = np.random.default_rng(0).normal(size=(20, 128))
+    clips = {"a": (frames[0], frames), "b": (frames[1], frames)}
+    figure = exploration.waveforms_and_spectrograms(clips, FeatureSettings())
+    assert [ax.get_label() for ax in figure.axes].count("<colorbar>") == 1
+    plt.close(figure)
