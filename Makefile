@@ -25,7 +25,7 @@ SNAKEMAKE = $(BIN)/snakemake --profile workflow/profiles/$(PROFILE) --config mac
     $(if $(METHODS),methods="$(METHODS)") $(if $(PARAMS),params="$(PARAMS)") $(if $(SEEDS),seeds="$(SEEDS)") \
     $(if $(JOBS),jobs=$(JOBS))
 
-.PHONY: run plan check test notebooks test-browser test-slurm lint lab ui book bench clean
+.PHONY: run plan check test test-package test-notebooks notebooks test-browser test-slurm lint lab ui book bench clean
 
 run: $(READY)
 	$(SNAKEMAKE); status=$$?; $(BIN)/python workflow/summary.py $(MACHINES); exit $$status
@@ -38,10 +38,16 @@ plan: $(READY)
 check: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not slow" --doctest-modules asd tests
 
+# side by side, since the notebooks, which are one process after the other, would leave cores idle
 test: lint
+	$(MAKE) --no-print-directory --jobs=2 test-package test-notebooks
+
+test-package: $(TESTABLE)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup --doctest-modules asd tests
-	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
-	    ASD_OUTPUT_ROOT="$$scratch" $(BIN)/python -m pytest -q --nbval-lax -p no:cacheprovider $(NOTEBOOKS)
+
+test-notebooks: $(TESTABLE)
+	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && ASD_OUTPUT_ROOT="$$scratch" OMP_NUM_THREADS=1 \
+	    $(BIN)/python -m pytest -q --nbval-lax -p no:cacheprovider $(NOTEBOOKS)
 
 # executes the committed notebooks and stores their outputs, or fails and stores nothing
 notebooks: $(TESTABLE)
