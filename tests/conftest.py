@@ -14,8 +14,8 @@ PROJECT = Path(__file__).resolve().parents[1]
 # they start processes, train, or simulate: `make check` leaves them out
 SLOW = {
     "test_beyond_notebooks", "test_bootstrap", "test_ccsa_notebook", "test_conformal", "test_download", "test_entry",
-    "test_export", "test_faults", "test_mini", "test_named_runs", "test_packaging", "test_runs", "test_store",
-    "test_workflow",
+    "test_export", "test_faults", "test_mini", "test_named_runs", "test_packaging", "test_runs", "test_solutions",
+    "test_store", "test_workflow",
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What is handed on: the leaderboard, and one HTML file with pictures and sounds.
+"""What is handed on: results so far, the leaderboard, and one HTML file with pictures and sounds.
 
 May import ``data``, ``demo``, ``evaluation`` and ``plots``.
 """
