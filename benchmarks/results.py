@@ -40,7 +40,7 @@ def summary(file: Path) -> pd.DataFrame:
     rows = rows[~rows["method"].str.startswith("angular ")]  # of the ablation
     scores = {domain: part.groupby(KEY)[["auc", "pauc"]].apply(official) for domain, part in rows.groupby("domain")}
     scores["both"] = rows.groupby(KEY)[["auc", "pauc"]].apply(official)
-    return pd.DataFrame(scores)[["source", "target", "both"]].round(2).reset_index()
+    return pd.DataFrame(scores)[["source", "target", "both"]].round(4).reset_index()
 
 
 def picture(results: dict[str, pd.DataFrame], file: Path) -> None:
