@@ -93,7 +93,7 @@ def test_a_backend_needs_a_run_to_start_from(two_machines, tmp_path):
 
 
 def test_an_encoder_needs_no_run_and_its_backend_is_found_again(two_machines, tmp_path):
-    pytest.importorskip("pyopen_wakeword", reason="there is no wheel for this machine")
+    pytest.importorskip("pyopen_wakeword", reason="pyopen-wakeword is not installed: no wheel fits every machine")
     finish(backend(two_machines, tmp_path, start="speech", backend="knn"))
     scores = table(tmp_path, "speech-knn")
     assert set(scores["method"]) == {"speech-knn"}

@@ -16,6 +16,7 @@ from asd.data.clips import clips_table
 from asd.data.encoders import EncoderSettings, encoder_settings, opened
 from asd.data.features import FeatureSettings, as_float
 from asd.data.recordings import read_recording
+from asd.data.spectra import SpectrumSettings
 from asd.data.speech_encoder import SpeechEncoder
 from asd.data.store import clip_frames
 from asd.detection.backends import averaging, with_backend
@@ -28,6 +29,8 @@ from asd.detection.streams import Windowing, score_windows
 from asd.errors import InputError
 from asd.evaluation.decisions import calibrate
 from asd.notebook.cells import assignments
+from asd.notebook.groups import FeatureParameters
+from asd.notebook.inputs import feature_parameters, feature_settings
 from asd.notebook.parameters import BackendParameters
 from asd.tracking.starts import ENCODER_CLIPS, find_start
 from asd.training.backends import BackendSettings
@@ -56,7 +59,7 @@ def noise(seconds: float, seed: int = 0) -> torch.Tensor:
 
 @pytest.fixture
 def speech() -> EncoderSettings:
-    pytest.importorskip("pyopen_wakeword", reason="there is no wheel for this machine")
+    pytest.importorskip("pyopen_wakeword", reason="pyopen-wakeword is not installed: no wheel fits every machine")
     return encoder_settings("speech")
 
 
@@ -296,7 +299,7 @@ def test_log_mels_are_kept_where_they_were():
 @pytest.fixture(scope="module")
 def data(two_machines, tmp_path_factory) -> TrainingData:
     """The fan clips as frames of the speech encoder."""
-    pytest.importorskip("pyopen_wakeword", reason="there is no wheel for this machine")
+    pytest.importorskip("pyopen_wakeword", reason="pyopen-wakeword is not installed: no wheel fits every machine")
     roots = {"data_root": str(two_machines), "output_root": str(tmp_path_factory.mktemp("outputs"))}
     start = find_start(BackendParameters(**GIVEN | roots))
     clips, cpu = clips_table(two_machines), torch.device("cpu")
@@ -395,3 +398,17 @@ def test_the_clips_of_an_encoder_are_those_of_03_aux():
     cells = nbformat.read(PROJECT / "notebooks" / "03_aux.ipynb", 4).cells
     defaults = assignments(next(cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])))
     assert {name: defaults[name] for name in ENCODER_CLIPS} == ENCODER_CLIPS
+
+
+def test_the_parameters_of_any_front_end_are_valid_and_those_of_log_mels_lead_back_to_them():
+    form = {"samples": 400, "hop_length": 400, "dimensions": 16}
+    for features in (
+        FeatureSettings(n_mels=64),
+        SpectrumSettings(16000, 32000),
+        EncoderSettings("speech", "0", **form),
+    ):
+        given = {"machine_type": "fan", "data_root": "", "output_root": ""} | feature_parameters(features)
+        p = FeatureParameters.model_validate(given)
+        assert (p.sample_rate, p.n_fft, p.n_mels) == (16000, features.window, features.width)
+        if isinstance(features, FeatureSettings):
+            assert feature_settings(p) == features
