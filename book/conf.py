@@ -20,6 +20,7 @@ author = "the asd project"
 html_title = "Anomalous sound detection for machines"
 language = "en"
 exclude_patterns = ["_build"]
+suppress_warnings = ["ref.python"]  # a word of prose that Sphinx takes for the name of two attributes
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "mathml"]
 
@@ -28,6 +29,7 @@ nb_execution_mode = "off"
 nb_merge_streams = True
 myst_enable_extensions = ["deflist", "dollarmath"]
 myst_heading_anchors = 3
+myst_heading_slug_func = "prepare.anchor"
 myst_update_mathjax = False  # mathematics becomes MathML when the book is built: see mathml.py
 html_math_renderer = "mathml"
 

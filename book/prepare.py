@@ -76,6 +76,15 @@ def in_the_book(link: re.Match, folder: Path, repository: Path) -> str:
     return f"](../{up}{inside.as_posix()})"
 
 
+def anchor(title: str) -> str:
+    """The anchor of a heading, as JupyterLab makes it: notebooks link to headings by these.
+
+    >>> anchor("Four opinions")
+    'Four-opinions'
+    """
+    return title.replace(" ", "-")
+
+
 def api_pages(repository: Path, book: Path) -> None:
     """Write a page per room of ``asd``: what the room is for, and a section for each of its modules."""
     written = set()

@@ -24,7 +24,8 @@ const page = document.documentElement.scrollWidth;
 if (page <= limit) return '';
 const wide = [...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > limit + 1);
 const last = wide[wide.length - 1];
-return `${page} of ${limit}: ` + (last ? last.tagName + ' ' + last.className + ' ' + last.textContent.slice(0, 60) : '');
+const what = last ? `${last.tagName} ${last.className} ${last.textContent.slice(0, 60)}` : '';
+return `${page} of ${limit}: ${what}`;
 """
 PLAYERS = """
 const all = [...document.querySelectorAll('audio')];
