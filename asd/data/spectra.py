@@ -56,7 +56,7 @@ class SpectrumSettings(FrontEnd):
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
 
     def compute(self, waveform: Tensor) -> Tensor:
-        """A waveform (samples,) in ±1 → spectra (frames, width) in dB, ``10·log10(|X|² + 1e-6)``; X has the norm 1 / √n.
+        """A waveform (samples,) in ±1 → spectra (frames, width) in dB, ``10·log10(|X|² + 1e-6)``; X of norm 1 / √n.
 
         Example:
             >>> tone = torch.sin(2 * torch.pi * 440 * torch.arange(16000) / 16000)
