@@ -40,7 +40,7 @@ check: lint
 
 # side by side, since the notebooks, which are one process after the other, would leave cores idle
 test: lint
-	$(MAKE) --no-print-directory --jobs=2 test-package test-notebooks
+	$(MAKE) --no-print-directory --jobs=2 test-package test-notebooks book
 
 test-package: $(TESTABLE)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup --doctest-modules asd tests
