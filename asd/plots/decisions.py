@@ -91,7 +91,7 @@ def promises(rates: pd.DataFrame, stated: float) -> Figure:
         stated: false-alarm rate, a dashed line.
     """
     names = list(dict.fromkeys(rates["run_name"]))
-    domains = [domain for domain in ("source", "target") if domain in set(rates["domain"])]
+    domains = [domain for domain in ("source", "target") if domain in set(rates["domain"])] or ["source"]
     size = (4.6 * len(domains), 2 * (1.1 + 0.45 * len(names)))
     figure, axes = plt.subplots(2, len(domains), figsize=size, squeeze=False, sharex=True, sharey=True)
     shifts = dict(zip(RULES, (-0.22, 0, 0.22), strict=True))
@@ -108,7 +108,7 @@ def promises(rates: pd.DataFrame, stated: float) -> Figure:
         lower.set(title=f"{domain}: anomalies found", xlabel="share of clips", xlim=(-0.03, 1.03))
         in_percent(upper, lower, y=False)
     axes[0, 0].set_yticks(range(len(names)), labelled(names))
-    axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
+    axes[0, 0].set_ylim(max(1, len(names)) - 0.5, -0.5)
     shared_legend(figure, axes[0, 0])
     return figure
 

@@ -38,9 +38,10 @@ def in_percent(*axes: Axes, x: bool = True, y: bool = True) -> None:
 
 
 def shared_legend(figure: Figure, ax: Axes) -> None:
-    """One legend for all panels, above them: that of ``ax``."""
+    """One legend for all panels, above them: that of ``ax``; none where nothing is labelled."""
     handles, labels = ax.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize="small", frameon=False)
+    if labels:
+        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize="small", frameon=False)
 
 
 def labelled(names: Iterable[str]) -> list[str]:
