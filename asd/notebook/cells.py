@@ -184,11 +184,12 @@ def status_line() -> Callable[[str], None]:
 
 
 def print_header(p: RunParameters, settings_name: str, notebook: str) -> None:
-    """Print which data and settings the notebook uses, and which file to use where its defaults are too small."""
+    """Print which data and settings the notebook uses, and which file, if any, to use where its defaults are too small."""
     print(
         f"{p.machine_type} in {display_path(p.data)}, settings: {settings_name}; results in {display_path(p.outputs)}"
     )
-    if not p.embedded and settings_name == "demo":
+    full = PROJECT / "params" / "dcase2021" / f"{notebook}.yaml"
+    if not p.embedded and settings_name == "demo" and full.is_file():
         print("The defaults are sized for the embedded data set; for the challenge's full data there is")
         print(f"params/dcase2021/{notebook}.yaml (papermill … -f params/dcase2021/{notebook}.yaml)")
 
