@@ -26,7 +26,6 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ex
 
 # Notebooks: as they are committed
 nb_execution_mode = "off"
-nb_merge_streams = True
 myst_enable_extensions = ["deflist", "dollarmath"]
 myst_heading_anchors = 3
 myst_heading_slug_func = "prepare.anchor"
