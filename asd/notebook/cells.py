@@ -184,7 +184,7 @@ def status_line() -> Callable[[str], None]:
 
 
 def print_header(p: RunParameters, settings_name: str, notebook: str) -> None:
-    """Print which data and settings the notebook uses, and, if any, the file to use where its defaults are too small."""
+    """Print which data and settings are used, and the file to use, if any, where the defaults are too small."""
     print(
         f"{p.machine_type} in {display_path(p.data)}, settings: {settings_name}; results in {display_path(p.outputs)}"
     )
