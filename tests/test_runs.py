@@ -17,6 +17,7 @@ from notebook_process import NotebookProcess
 
 from asd.evaluation.score_table import read_table
 from asd.tracking.mlflow_store import Store
+from asd.tracking.runs import open_run, release
 
 NOTEBOOK = PROJECT / "notebooks" / "03_aux.ipynb"
 TINY = {
@@ -220,6 +221,18 @@ def test_running_cells_again_in_any_order_does_no_harm(two_machines, finished, t
     NotebookClient(notebook, timeout=300).execute()
     assert len(runs(tmp_path)) == len(complete(tmp_path)) == 1
     assert table(tmp_path)["score"].tolist() == table(finished)["score"].tolist()
+
+
+def test_a_run_that_was_interrupted_in_the_same_kernel_runs_again(tmp_path, capsys):
+    tags = {"method": "aux", "machine_type": "fan", "run_name": "aux"}
+    identity = {"parameters": {"seed": 0}, "data": {"fan": "0" * 16}}
+    run = open_run(tmp_path, tags, identity)
+    run.end("KILLED", "KeyboardInterrupt: ")
+    assert [found.info.status for found in runs(tmp_path)] == ["KILLED"]
+    assert open_run(tmp_path, tags, identity) is run
+    assert capsys.readouterr().out.endswith(f"Resuming the unfinished run {run.run_id}.\n")
+    assert [found.info.status for found in runs(tmp_path)] == ["RUNNING"]
+    release(run)
 
 
 def test_scoring_an_untrained_model_out_of_order_is_refused(two_machines, tmp_path):

@@ -176,6 +176,9 @@ def open_run(output_root: Path, tags: dict[str, str], identity: dict[str, Any], 
     tags = tags | {"identity": identity_digest(identity, tags), "output_root": str(output_root)}
     for other in active_runs[:]:
         if all(other.tags[name] == tags[name] for name in ("identity", "output_root")):
+            if other.ended:  # by an error or an interrupt in another cell
+                other.ended = False
+                running_again(other)
             return other  # the notebook's cell was run again
         other.end("KILLED", "another run was opened in the same process")
         release(other)
@@ -215,6 +218,11 @@ def resume(run: Run, unfinished: StoredRun) -> None:
     """Continue an interrupted run under its old id."""
     run.run_id = unfinished.info.run_id
     run.logged_epochs = int(unfinished.data.metrics.get("epochs", 0))
+    running_again(run)
+
+
+def running_again(run: Run) -> None:
+    """Say so, here and in the store."""
     run.store.client.update_run(run.run_id, status="RUNNING")
     print(f"Resuming the unfinished run {run.run_id}.")
 
