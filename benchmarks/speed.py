@@ -2,7 +2,7 @@
 
 Whatever is compared takes turns in one process, over the same data, and the tables have medians; speeds of ways that
 should agree are compared only after their results are. Clips last 10 s at 16 kHz, as in the challenge. Memory is
-measured in processes of their own, as a process's peak never falls: by how much a training of 8 steps, or scoring,
+measured in processes of their own, as a process's peak never falls: by how much a training of a few steps, or scoring,
 raises it above what imports and the model take.
 
     python benchmarks/speed.py                     # all of it, about five minutes
@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -40,9 +39,10 @@ from asd.detection.scoring import score_clips
 from asd.training.loop import train_step
 
 FEATURES = FeatureSettings()
-CLIPS, SECONDS, ROUNDS, SECTIONS = 64, 10, 5, 6
+CLIPS, SECONDS, ROUNDS, SECTIONS = 192, 10, 5, 6
 CPU = torch.device("cpu")
 SCORED = ("aux", "ae", "made", "maf", "angular")
+FULL = ("aux, no proxies", "ae", "made", "maf")  # of the steps at full size; `steps.py --full` measures the others, too
 PARTS = ("features", "steps", "scoring", "memory")
 
 
@@ -157,8 +157,9 @@ def scoring(folder: Path, clips: pd.DataFrame) -> pd.DataFrame:
 
 
 def peak() -> float:
-    """The largest memory that the process has had so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """The largest memory that the process has had so far, in MB; what resource tells would include its parent's."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) / 1024
 
 
 def growth(what: str, name: str) -> float:
@@ -171,15 +172,16 @@ def growth(what: str, name: str) -> float:
             return peak() - before
     task = make_task(name, what == "full", CPU)
     before, optimizer = peak(), torch.optim.Adam(task.model.parameters(), fused=True)
-    for batch in islice(task.batches(0), 8):
+    for batch in islice(task.batches(0), 2 if what == "full" else 8):
         train_step(task.model, batch, task.objective, optimizer, CPU, torch.float32)
     return peak() - before
 
 
 def memory() -> pd.DataFrame:
-    """Growth of a process's peak in MB by training, at both sizes, and by scoring 64 clips."""
+    """Growth of a process's peak in MB by training, at both sizes, and by scoring CLIPS clips."""
     rows: dict[str, dict[str, int]] = {}
-    tasks = [(size, name) for size in ("demo", "full") for name in METHODS] + [("scoring", name) for name in SCORED]
+    tasks = [("demo", name) for name in METHODS] + [("full", name) for name in FULL]
+    tasks += [("scoring", name) for name in SCORED]
     for what, name in tasks:
         told = subprocess.run([sys.executable, __file__, "growth", what, name], check=True, capture_output=True)
         column = "scoring" if what == "scoring" else f"training, {what}"
@@ -212,7 +214,8 @@ def main() -> None:
         if "features" in parts:
             print(f"\nlog-mels of clips of {SECONDS} s, from wav files\n{features(folder, clips).to_string()}")
         if "steps" in parts:
-            rows = [measure(name, full, CPU, torch.float32) for full in (False, True) for name in METHODS]
+            rows = [measure(name, False, CPU, torch.float32) for name in METHODS]
+            rows += [measure(name, True, CPU, torch.float32) for name in FULL]
             print(f"\ntraining steps: the loop beside its bare arithmetic\n{pd.DataFrame(rows).to_string(index=False)}")
         if "scoring" in parts:
             print(f"\nscoring clips of {SECONDS} s, from wav files\n{scoring(folder, clips).to_string()}")
