@@ -1,8 +1,8 @@
 """Create what notebooks that run in parallel share: the store of runs, and the embedded data set if it is used.
 
-librosa's compiled functions are a third thing: it compiles them when they are imported for the first time after an
-installation, which takes ten seconds and more. Making the data set leaves much of two cores idle, so all three are done
-side by side.
+librosa's compiled functions are a third thing: it compiles them when they are imported and called for the first time
+after an installation, which takes ten seconds and more. Making the data set leaves much of two cores idle, so all three
+are done side by side.
 """
 
 import importlib
@@ -11,6 +11,8 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
+
+import numpy as np
 
 from asd.demo.dataset import make
 from asd.errors import InputError
@@ -27,8 +29,8 @@ def create_store() -> None:
 def compile_librosa() -> None:
     """Have librosa compile the functions that 02_features calls, unless it has."""
     with suppress(ImportError):  # an extra: whoever needs it will say so
-        for module in ("librosa.core.spectrum", "librosa.feature"):
-            importlib.import_module(module)
+        librosa = importlib.import_module("librosa")
+        librosa.feature.melspectrogram(y=np.zeros(4096, np.float32), n_fft=1024, center=False)
 
 
 def main() -> None:
