@@ -1,10 +1,12 @@
-"""The book in a real browser, opened as files: `make book` must have been run; see conftest.py."""
+"""The book in a real browser, opened as files: `make book` must have been run; see chromium.py."""
 
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+pytest_plugins = ["chromium"]
 
 BOOK = Path(__file__).resolve().parents[2] / "outputs" / "book"
 WIDTHS = (1280, 400)  # pixels: a laptop, a telephone

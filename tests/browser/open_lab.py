@@ -1,4 +1,4 @@
-"""The notebooks in a real JupyterLab, opened and run in a real browser; see conftest.py.
+"""The notebooks in a real JupyterLab, opened and run in a real browser; see chromium.py.
 
 A server is started on copies of the committed notebooks, which are trusted as `make lab` does, with a small data set
 and its own folder of outputs. It takes several minutes and is no part of CI.
@@ -18,6 +18,8 @@ import pytest
 import requests
 
 from asd.demo.dataset import make
+
+pytest_plugins = ["chromium"]
 
 PROJECT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("0*.ipynb"))

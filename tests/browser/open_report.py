@@ -1,9 +1,11 @@
-"""The report in a real browser; see conftest.py."""
+"""The report in a real browser; see chromium.py."""
 
 import pytest
 from score_tables import report_of, run_table
 
 from asd.data.clips import clips_table
+
+pytest_plugins = ["chromium"]
 
 
 @pytest.fixture(scope="session")

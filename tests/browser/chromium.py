@@ -1,6 +1,7 @@
 """A real browser for the tests of this folder: headless Chromium, driven by the W3C WebDriver protocol of its driver.
 
-Not collected by pytest on its own; ``make test-browser`` names the files. If Chromium is missing, it is installed where
+A plugin that each file names, and no conftest.py, which would take the place of the one above it. The files are not
+collected by pytest on its own; ``make test-browser`` names them. If Chromium is missing, it is installed where
 possible (root on Debian or Ubuntu); otherwise the tests fail and say what is missing.
 """
 
