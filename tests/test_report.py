@@ -12,7 +12,10 @@ import soundfile
 from score_tables import report_of, run_table
 
 from asd.data.clips import clips_table
+from asd.evaluation.results import evaluate
+from asd.evaluation.tables import RunFacts
 from asd.report.html import worst
+from asd.report.in_short import three_sentences
 
 
 class Page(HTMLParser):
@@ -125,6 +128,18 @@ def test_it_begins_with_what_it_is_how_good_and_how_sure(page, clips):
     assert re.search(r"might have been [\d.]+–[\d.]+ % and [\d.]+–[\d.]+ % \(95% intervals", text)
     assert text.index("judges 1 run") < text.index("reaches an official") < text.index("might have been")
     assert text.index("might have been") < text.index("Official scores in percent")
+
+
+@pytest.mark.parametrize(
+    "n, said", [(3, "; 3 held-out clips allow no false-alarm rate below 25 %"), (12, " alarm, and ")]
+)
+def test_it_says_so_if_nothing_can_alarm(clips, n, said):
+    table = run_table(clips, "aux")
+    train = table.index[(table["machine_type"] == "fan") & (table["split"] == "train") & (table["domain"] == "source")]
+    table.loc[train[:n], "held_out"] = True
+    options = {"false_alarm_rate": 0.1, "quantile": 0.9, "held_out": False, "resamples": 20, "seed": 0}
+    evaluation = evaluate({"aux": table[table["machine_type"] == "fan"]}, {"id-aux": RunFacts()}, **options)
+    assert said in three_sentences(evaluation, "aux")[2]
 
 
 def test_the_words_and_the_methods_at_hand_are_explained(page):

@@ -7,6 +7,7 @@ import pandas as pd
 
 from asd.demo.dataset import CONTENTS
 from asd.evaluation.cells import ALL_MACHINES
+from asd.evaluation.conformal import smallest_rate
 from asd.evaluation.promises import CONFORMAL, realised, summary
 from asd.evaluation.results import Evaluation
 from asd.evaluation.tables import BASELINE
@@ -116,7 +117,11 @@ def _how_sure(evaluation: Evaluation, final: str) -> str:
     sentence = f"With other test clips it might have been {intervals} (95% intervals; another training adds to this)"
     counts = realised({final: evaluation.tables[final]}, evaluation.limits, rate)
     kept = summary(counts[counts["rule"] == CONFORMAL], ["domain"]).dropna(subset=["rate", "recall"])
-    if len(kept):
+    n = evaluation.limits.loc[evaluation.limits["run_name"] == final, "n_calibration"].max()
+    if (possible := smallest_rate(int(n))) > rate:
+        sentence += f"; {n} held-out clips allow no false-alarm rate below {percent(possible)}, so that nothing alarms"
+        sentence += f" at the stated one, {percent(rate)}"
+    elif len(kept):
         normal = " and ".join(f"{percent(row.rate)} of the normal {row.domain} clips" for row in kept.itertuples())
         found = " and ".join(f"{percent(row.recall)} of the anomalous {row.domain} clips" for row in kept.itertuples())
         sentence += f"; at a stated false-alarm rate of {percent(rate)}, {normal} alarm, and {found}"
