@@ -53,9 +53,9 @@ class FrontEnd(ABC):
         """What the frames are, for messages."""
 
     @property
-    @abstractmethod
     def key(self) -> str:
         """Eight hexadecimal digits, different for front ends whose frames differ."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -70,13 +70,13 @@ class FrontEnd(ABC):
     def fault(self, frames: Tensor) -> str:
         """The reason why frames (frames, width) cannot be stored, empty if they can."""
 
-    @abstractmethod
     def stored(self, frames: Tensor) -> Tensor:
-        """Frames → 16-bit integers of the same shape, as the store keeps them."""
+        """Frames → 16-bit integers of the same shape, as the store keeps them: fixed point, which suits decibels."""
+        return to_fixed(frames)
 
-    @abstractmethod
     def restored(self, frames: Tensor) -> Tensor:
         """16-bit integers of the store → frames in float32."""
+        return from_fixed(frames)
 
     def n_frames(self, n_samples: int) -> int:
         """Number of whole frames in ``n_samples`` samples; 0 if not even one fits."""
@@ -129,11 +129,6 @@ class FeatureSettings(FrontEnd):
         """For messages."""
         return "log-mels"
 
-    @property
-    def key(self) -> str:
-        """Eight hexadecimal digits, different for different settings."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
-
     def compute(self, waveform: Tensor) -> Tensor:
         """See :func:`log_mel`."""
         return log_mel(waveform, self)
@@ -144,14 +139,6 @@ class FeatureSettings(FrontEnd):
         if loudest <= LOUDEST:  # not so for NaN
             return ""
         return f"{loudest:.0f} dB in a mel band; allowed: samples in ±1, at most {LOUDEST} dB"
-
-    def stored(self, frames: Tensor) -> Tensor:
-        """See :func:`to_fixed`."""
-        return to_fixed(frames)
-
-    def restored(self, frames: Tensor) -> Tensor:
-        """See :func:`from_fixed`."""
-        return from_fixed(frames)
 
 
 @lru_cache(maxsize=8)

@@ -5,6 +5,7 @@ folder or a checkpoint is run.
 """
 
 import importlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from pickle import UnpicklingError
@@ -37,7 +38,7 @@ def convolved(kernels: Sequence[int], strides: Sequence[int]) -> tuple[int, int]
     return window, hop
 
 
-class Averaged:
+class Averaged(ABC):
     """A network whose frames may follow each other so fast that several are averaged.
 
     Args:
@@ -60,9 +61,9 @@ class Averaged:
         """A waveform (samples,) in ±1 → frames (n, width)."""
         return self.average(self.network_frames(waveform)).float()
 
+    @abstractmethod
     def network_frames(self, waveform: Tensor) -> Tensor:
         """A waveform (samples,) in ±1 → frames of the network, (N, width)."""
-        raise NotImplementedError
 
     def find_width(self, name: str) -> None:
         """Run the network on half a second of silence, to see that it gives as many frames as it should.

@@ -5,14 +5,12 @@ branch ``spectrum`` of 07_angular sees it (Wilkinghoff, *Self-supervised learnin
 2024).
 """
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from asd.data.features import LOUDEST, FrontEnd, from_fixed, to_fixed
+from asd.data.features import LOUDEST, FrontEnd
 
 LEAST_POWER = 1e-6  # of a bin, −60 dB: what is below it is no sound
 
@@ -50,11 +48,6 @@ class SpectrumSettings(FrontEnd):
         """For messages."""
         return "spectra"
 
-    @property
-    def key(self) -> str:
-        """Eight hexadecimal digits, different for different settings."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
-
     def compute(self, waveform: Tensor) -> Tensor:
         """A waveform (samples,) in ±1 → spectra (frames, width) in dB, ``10·log10(|X|² + 1e-6)``; X of norm 1 / √n.
 
@@ -71,11 +64,3 @@ class SpectrumSettings(FrontEnd):
         """Samples so far beyond ±1 that their level does not fit, or that are NaN or overflow on the way."""
         loudest = float(frames.max())
         return "" if loudest <= LOUDEST else f"{loudest:.0f} dB in a bin; allowed: samples in ±1, at most {LOUDEST} dB"
-
-    def stored(self, frames: Tensor) -> Tensor:
-        """See :func:`asd.data.features.to_fixed`."""
-        return to_fixed(frames)
-
-    def restored(self, frames: Tensor) -> Tensor:
-        """See :func:`asd.data.features.from_fixed`."""
-        return from_fixed(frames)
