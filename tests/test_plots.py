@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from asd.data.features import FeatureSettings
-from asd.plots import adaptation, exploration
+from asd.plots import adaptation, common, exploration
 
 
 def markers(sections: list[int]) -> dict[int, np.ndarray]:
@@ -45,3 +45,19 @@ def test_panels_side_by_side_share_one_colour_bar_per_row():
     figure = exploration.waveforms_and_spectrograms(clips, FeatureSettings())
     assert [ax.get_label() for ax in figure.axes].count("<colorbar>") == 1
     plt.close(figure)
+
+
+def test_legends_stand_above_the_panels_where_they_cover_nothing():
+    keys = [(s, d, label) for s in (0, 1) for d in ("source", "target") for label in (0, 1)]
+    clips = pd.DataFrame(keys * 20, columns=["section", "domain", "label"]).assign(split="test", auc=0.7)
+    clips[["score", exploration.LEVEL]] = np.random.default_rng(0).normal(size=(len(clips), 2))
+    with plt.rc_context():
+        common.set_style()
+        figures = [common.score_distributions(clips), common.auc_bars(clips), exploration.levels(clips)]
+    for figure, names in zip(figures, (["normal", "anomalous"], *[["source", "target"]] * 2), strict=True):
+        (legend,) = figure.legends
+        assert [text.get_text() for text in legend.get_texts()] == names
+        figure.canvas.draw()
+        for ax in figure.axes:
+            assert ax.get_legend() is None and not legend.get_window_extent().overlaps(ax.get_window_extent())
+        plt.close(figure)

@@ -42,6 +42,16 @@ def label_names(labels: pd.Series) -> pd.Series:
     return labels.map(LABELS).astype(object).fillna("unknown")
 
 
+def shared_legend(figure: Figure, ax: Axes) -> None:
+    """Draw one legend for all panels, above them: that of ``ax``; none where nothing is labelled."""
+    handles, labels = ax.get_legend_handles_labels()
+    for panel in figure.axes:
+        if (own := panel.get_legend()) is not None:
+            own.remove()
+    if labels:
+        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize="small", frameon=False)
+
+
 def spectrogram(
     ax: Axes, frames: ArrayLike, features: FeatureSettings, title: str = "", bar: bool = True, **limits: Any
 ) -> None:
@@ -95,18 +105,18 @@ def score_distributions(table: pd.DataFrame) -> Figure:
     columns = min(3, len(sections))
     rows = -(-len(sections) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(4 * columns, 3 * rows), squeeze=False, sharey=True)
+    hues = [name for name in LABEL_COLORS if name in set(test["label"])]
     for ax, section in zip(axes.flat, sections, strict=False):
         section_clips = test[test["section"] == section].replace({"domain": {"": "unknown"}})
         order = [domain for domain in DOMAIN_COLORS if domain in set(section_clips["domain"])]
-        hues = [name for name in LABEL_COLORS if name in set(section_clips["label"])]
         sns.stripplot(
             section_clips, x="domain", y="score", hue="label", order=order, hue_order=hues, palette=LABEL_COLORS, ax=ax,
             dodge=True, size=4, alpha=0.8, linewidth=0.3, edgecolor="black", legend="full",
         )  # fmt: skip
         ax.set(title=f"section {section:02}", xlabel="", ylabel="anomaly score")
-        ax.legend(title="", fontsize="small")
     for ax in axes.flat[len(sections) :]:
         ax.axis("off")
+    shared_legend(figure, axes[0, 0])
     return figure
 
 
@@ -119,6 +129,5 @@ def auc_bars(results: pd.DataFrame, hue: str = "domain") -> Figure:
     )
     ax.axhline(0.5, color="black", linewidth=1, linestyle="--")
     ax.set(ylim=(0, 1), ylabel="AUC")
-    if len(cells):
-        ax.legend(title="", loc="lower right")
+    shared_legend(figure, ax)
     return figure

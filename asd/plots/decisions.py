@@ -9,8 +9,8 @@ from scipy import stats
 
 from asd.evaluation.alarms import alarms_per_day, k_of_n, smallest_k
 from asd.evaluation.promises import CONFORMAL, GAMMA, TARGET_CLIPS
-from asd.plots.common import DOMAIN_COLORS, LABEL_COLORS, label_names
-from asd.plots.evaluation import DENSITY_COLOR, in_percent, labelled, panels, shared_legend
+from asd.plots.common import DOMAIN_COLORS, LABEL_COLORS, label_names, shared_legend
+from asd.plots.evaluation import DENSITY_COLOR, in_percent, labelled, panels
 
 RULES = {CONFORMAL: ("o", "black"), GAMMA: ("s", DENSITY_COLOR), TARGET_CLIPS: ("^", "#f2a33a")}
 

@@ -14,7 +14,7 @@ from matplotlib.ticker import PercentFormatter
 from asd.evaluation.cells import MIXED
 from asd.evaluation.metrics import MAX_FPR
 from asd.evaluation.tables import BASELINE
-from asd.plots.common import DOMAIN_COLORS
+from asd.plots.common import DOMAIN_COLORS, shared_legend
 
 DOMAIN_STYLE = {"source": "-", "target": "--", MIXED: ":"}
 DENSITY_COLOR = "#31708e"
@@ -35,13 +35,6 @@ def in_percent(*axes: Axes, x: bool = True, y: bool = True) -> None:
     for ax in axes:
         for axis in [ax.xaxis] * x + [ax.yaxis] * y:
             axis.set_major_formatter(PercentFormatter(1))
-
-
-def shared_legend(figure: Figure, ax: Axes) -> None:
-    """One legend for all panels, above them: that of ``ax``; none where nothing is labelled."""
-    handles, labels = ax.get_legend_handles_labels()
-    if labels:
-        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize="small", frameon=False)
 
 
 def labelled(names: Iterable[str]) -> list[str]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from asd.data.features import FeatureSettings, mel_frequencies
-from asd.plots.common import DOMAIN_COLORS, label_names, spectrogram
+from asd.plots.common import DOMAIN_COLORS, label_names, shared_legend, spectrogram
 
 LEVEL = "level (dBFS)"
 MOST_SECTIONS = 6  # in one figure
@@ -61,8 +61,7 @@ def levels(clips: pd.DataFrame) -> Figure:
         subset = audible[audible["panel"] == name]
         draw(subset, x="section", y=LEVEL, order=sorted(set(audible["section"])), ax=ax, **look)
         ax.set(title=name)
-        if ax.get_legend():
-            ax.get_legend().set(title="", visible=ax is axes[0, -1])
+    shared_legend(figure, axes[0, -1])
     return figure
 
 
