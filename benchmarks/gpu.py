@@ -1,6 +1,6 @@
 """What a GPU makes of it, in one call: is the training fast, and are its scores those of the CPU?
 
-- **Agreement**: every method scores the same clips on the CPU and on the GPU, in float32 (products in TF32).
+- **Agreement**: every method scores the same clips on the CPU and on the GPU, in float32 (convolutions in TF32).
 - **Steps**: the loop beside its bare arithmetic, at the reference's sizes, see ``benchmarks/steps.py``; and for the
   classifier what ``compile`` changes.
 - **Arithmetic**: floating-point operations per second of a classifier step (as PyTorch counts them), beside those of a

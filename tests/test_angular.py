@@ -34,7 +34,8 @@ def batch() -> AngularBatch:
     torch.manual_seed(2)
     target = torch.rand(6, CLASSES).softmax(dim=1)
     exchanged = torch.tensor([True, False, True, False, False, True])
-    return AngularBatch(frames(), target, torch.tensor([3, 4, 5, 0, 1, 2]), exchanged, ~exchanged)
+    changed, kept = torch.tensor([1, 3, 4]), torch.tensor([0, 2, 5])
+    return AngularBatch(frames(), target, torch.tensor([3, 4, 5, 0, 1, 2]), exchanged, changed, kept)
 
 
 def test_sub_cluster_adacos_is_its_definition():

@@ -386,3 +386,21 @@ def test_a_preset_choice_of_gpus_is_respected(monkeypatch):
     assert gpu.devices() == ["3", "5"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert gpu.devices() == []
+
+
+def test_a_gpu_that_is_divided_is_leased_by_its_instances(tmp_path, monkeypatch):
+    lines = (
+        "GPU 0: NVIDIA T4 (UUID: GPU-5c89852c)",
+        "GPU 1: NVIDIA H100 (UUID: GPU-b8ea3855)",
+        "  MIG 3g.40gb     Device  0: (UUID: MIG-c7384736)",
+        "  MIG 3g.40gb     Device  1: (UUID: MIG-a28ad590)",
+        "GPU 10: NVIDIA T4 (UUID: GPU-2ac76354)",
+    )
+    program = tmp_path / "nvidia-smi"
+    program.write_text("\n".join(["#!/bin/sh", *(f"echo '{line}'" for line in lines)]))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert gpu.devices() == ["0", "MIG-c7384736", "MIG-a28ad590", "10"]
+    program.write_text("#!/bin/sh\necho no driver\nexit 9")
+    assert gpu.devices() == []

@@ -6,6 +6,7 @@ holder dies, even by SIGKILL, so that there is never anything to clean up.
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -16,14 +17,24 @@ from pathlib import Path
 
 
 def devices() -> list[str]:
-    """The GPUs that may be used: those listed in ``CUDA_VISIBLE_DEVICES`` if it is set, otherwise all."""
+    """The GPUs that may be used: those listed in ``CUDA_VISIBLE_DEVICES`` if it is set, otherwise all.
+
+    Of a GPU that is divided into instances (NVIDIA's MIG), each instance: by the GPU's number, CUDA would always take
+    the first one.
+    """
     preset = os.environ.get("CUDA_VISIBLE_DEVICES")
     if preset is not None:
         return [name.strip() for name in preset.split(",") if name.strip() not in ("", "-1")]
     if shutil.which("nvidia-smi") is None:
         return []
-    query = subprocess.run(["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True)
-    return query.stdout.split() if query.returncode == 0 else []
+    query = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True)
+    found: dict[str, list[str]] = {}  # the instances of each GPU
+    for line in query.stdout.splitlines() if query.returncode == 0 else []:
+        if gpu := re.match(r"GPU (\d+):", line):
+            found[gpu[1]] = []
+        elif instance := re.search(r"\(UUID: (MIG-[^)]+)\)", line):
+            found[list(found)[-1]].append(instance[1])
+    return [name for gpu, instances in found.items() for name in instances or [gpu]]
 
 
 def default_folder() -> Path:

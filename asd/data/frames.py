@@ -14,8 +14,9 @@ class Frames:
     """The frames of clips from one or several shards; a clip is addressed by its number.
 
     On a CPU the shards stay memory-mapped files. On a GPU the clips' frames are copied into its memory once if they fit
-    into half of what is free; otherwise they are gathered on the CPU and sent batch by batch, from page-locked memory.
-    Neither waits for the GPU, so the next batch is gathered while the GPU works on this one.
+    into a quarter of what is free: a training opens up to four such sets, and needs room for itself. Otherwise they are
+    gathered on the CPU and sent batch by batch, from page-locked memory. Neither waits for the GPU, so the next batch
+    is gathered while the GPU works on this one.
 
     Args:
         parts: shards, and the paths of the clips taken from each.
@@ -54,7 +55,7 @@ class Frames:
         mapped = [torch.from_numpy(shard.frames) for shard, _ in parts]
         start, length, part = (table[column].to_numpy() for column in ("start", "length", "part"))
         size = 2 * length.sum() * mapped[0].shape[1]  # bytes
-        if self.device.type != "cpu" and 2 * size < free_memory(self.device):
+        if self.device.type != "cpu" and 4 * size < free_memory(self.device):
             mapped = [gathered(mapped, part, start, length, self.device)]
             start, part = np.cumsum(length) - length, np.zeros_like(part)
         self.parts, self.features, self.mapped = parts, parts[0][0].features, mapped

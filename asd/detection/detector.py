@@ -139,10 +139,11 @@ class Detector:
             frames = torch.cat([frames] * -(-self.n_frames // length), dim=-2)[..., : self.n_frames, :]
         windows = frames.reshape(-1, *frames.shape[-2:]).unfold(1, self.n_frames, self.hop).transpose(2, 3)  # a view
         n_windows, device = windows.shape[1], self.device
-        index = torch.tensor(self.sections.index(section), device=device)
+        index = torch.full((), self.sections.index(section), device=device)  # torch.tensor would wait for a GPU
         scores = []
         # Long clips with a short step have many times as many numbers in windows as in frames: only a part is copied
-        for part in torch.arange(windows[:, :, 0, 0].numel()).split(max(1, FRAMES_AT_ONCE // self.n_frames)):
+        every = torch.arange(windows[:, :, 0, 0].numel(), device=windows.device)
+        for part in every.split(max(1, FRAMES_AT_ONCE // self.n_frames)):
             batch = windows[part // n_windows, part % n_windows].to(device)
             scores.append(self.model.anomaly_score(batch, index.expand(len(batch))))
         return torch.cat(scores).view(*frames.shape[:-2], n_windows)

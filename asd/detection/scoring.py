@@ -32,7 +32,8 @@ def score_clips(detector: Detector, shard: Shard, clips: pd.DataFrame) -> np.nda
     for (section, length), group in alike:
         for rows in torch.tensor(group["row"].to_numpy()).split(max(1, FRAMES_AT_ONCE // int(length))):
             whole = frames.crop(rows, torch.zeros_like(rows), int(length))
-            scores[rows] = detector.reduce(detector.window_scores(whole, int(section))).double()
+            there = rows.to(device, non_blocking=True)  # a GPU waits for indices that lie on the host
+            scores[there] = detector.reduce(detector.window_scores(whole, int(section))).double()
     found = scores.cpu().numpy()  # here, and nowhere before, the host waits for a GPU
     invalid = ~np.isfinite(found)
     if invalid.any():

@@ -16,6 +16,11 @@ from asd.training.losses import mixed_target
 LEAST_STD = 0.1  # dB, of a band over time: a statistic to divide by
 
 
+def exactly(embedding: Tensor) -> torch.autocast:
+    """Without the autocast around a loss: in bfloat16 a cosine has two digits, and the scale ŝ multiplies its error."""
+    return torch.autocast("cuda" if embedding.is_cuda else "cpu", enabled=False)
+
+
 class SubclusterAdaCos(nn.Module):
     """Cross entropy of a softmax over the angles between an embedding and several centres of each class.
 
@@ -40,8 +45,9 @@ class SubclusterAdaCos(nn.Module):
 
     def log_prob(self, embedding: Tensor) -> Tensor:
         """Embeddings (B, D) → log p of every class, (B, C)."""
-        cosine = torch.einsum("bd,csd->bcs", normalize(embedding, dim=1), normalize(self.centre, dim=2))
-        return (self.scale * cosine).logsumexp(dim=2).log_softmax(dim=1)
+        with exactly(embedding):
+            cosine = torch.einsum("bd,csd->bcs", normalize(embedding, dim=1), normalize(self.centre, dim=2))
+            return (self.scale * cosine).logsumexp(dim=2).log_softmax(dim=1)
 
     def forward(self, embedding: Tensor, target: Tensor) -> Tensor:
         """Cross entropy of embeddings (B, D) with class probabilities (B, C): (B,)."""
@@ -66,9 +72,10 @@ class SubspaceLoss(SubclusterAdaCos):
 
     def log_prob(self, embedding: Tensor) -> Tensor:
         """Embeddings (B, D) → log p of every class, (B, C)."""
-        basis = torch.linalg.qr(self.centre.transpose(1, 2)).Q  # (C, D, S), orthonormal columns
-        projection = torch.einsum("bd,cds->bcs", normalize(embedding, dim=1), basis)
-        return (self.scale * projection.norm(dim=2)).log_softmax(dim=1)
+        with exactly(embedding):
+            basis = torch.linalg.qr(self.centre.transpose(1, 2)).Q  # (C, D, S), orthonormal columns
+            projection = torch.einsum("bd,cds->bcs", normalize(embedding, dim=1), basis)
+            return (self.scale * projection.norm(dim=2)).log_softmax(dim=1)
 
 
 LOSSES = {"adacos": SubclusterAdaCos, "subspace": SubspaceLoss}
@@ -122,7 +129,8 @@ class AngularBatch:
         target: (B, C) class probabilities.
         other: (B,) another clip of the batch for each one.
         features_exchanged: (B,) whether features are exchanged with it.
-        statistics_exchanged: (B,) whether a copy of the clip with its statistics is classified as well.
+        statistics_exchanged: (K,) indices of the clips of which a copy with its statistics is classified.
+        statistics_kept: (B − K,) indices of the others.
     """
 
     frames: Tensor
@@ -130,6 +138,7 @@ class AngularBatch:
     other: Tensor
     features_exchanged: Tensor
     statistics_exchanged: Tensor
+    statistics_kept: Tensor
 
 
 def angular_batches(
@@ -152,11 +161,14 @@ def angular_batches(
         is_mixed = torch.rand(len(clip), generator=generator) < mixup
         share = torch.where(is_mixed, torch.rand(len(clip), generator=generator), 1.0)
         target = mixed_target(clips.section[clip], clips.section[clip[partner]], share, n_classes)
-        draws = [torch.rand(len(clip), generator=generator) < 0.5 for _ in range(2)]
+        exchanged, changed = (torch.rand(len(clip), generator=generator) < 0.5 for _ in range(2))
         other = torch.randperm(len(clip), generator=generator)
+        # indices, made here: on a GPU a mask as index would wait until the mask is computed
+        drawn = (target, other, exchanged, changed.nonzero().flatten(), (~changed).nonzero().flatten())
+        partner, share, *drawn = (numbers.to(device, non_blocking=True) for numbers in (partner, share, *drawn))
         if mixup:
-            frames = mix(frames, frames[partner.to(device)], share.to(device))
-        yield AngularBatch(frames, target.to(device), other.to(device), *(draw.to(device) for draw in draws))
+            frames = mix(frames, frames[partner], share)
+        yield AngularBatch(frames, *drawn)
 
 
 class AngularTraining(nn.Module):
@@ -203,14 +215,14 @@ class AngularTraining(nn.Module):
     def _statistics(self, batch: AngularBatch, embedding: Tensor) -> Tensor:
         """Like :func:`feature_exchange`, of clips with exchanged statistics, which pass through the network again."""
         assert self.statistics is not None
-        chosen = batch.statistics_exchanged
-        if not chosen.any():
+        changed, kept = batch.statistics_exchanged, batch.statistics_kept
+        if not len(changed):
             return embedding.new_zeros(())
-        frames = statistics_exchange(batch.frames, batch.other)[chosen]
+        frames = statistics_exchange(batch.frames, batch.other)[changed]
         none = torch.zeros_like(batch.target)
-        target = torch.cat([none, 0.5 * batch.target, 0.5 * batch.target[batch.other]], dim=1)[chosen]
-        own = torch.cat([batch.target, none, none], dim=1)[~chosen]
-        loss = [self.statistics(self.network.embedding(frames), target), self.statistics(embedding[~chosen], own)]
+        target = torch.cat([none, 0.5 * batch.target, 0.5 * batch.target[batch.other]], dim=1)[changed]
+        own = torch.cat([batch.target, none, none], dim=1)[kept]
+        loss = [self.statistics(self.network.embedding(frames), target), self.statistics(embedding[kept], own)]
         return torch.cat(loss).mean()
 
 

@@ -21,8 +21,6 @@ def find_device(name: str) -> torch.device:
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= n_devices:
         raise InputError(f"device: {name!r} is not available: {n_devices} CUDA devices found; allowed: 'cpu', 'auto'")
-    if device.type == "cuda":
-        torch.set_float32_matmul_precision("high")  # products of float32 in TF32, as convolutions are by default
     return device
 
 
@@ -37,6 +35,6 @@ def find_precision(name: str, device: torch.device) -> torch.dtype:
         torch.float32
     """
     if name == "auto":
-        native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        native = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)  # from Ampere on
         name = "bfloat16" if native else "float32"
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
