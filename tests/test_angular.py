@@ -1,6 +1,7 @@
 """The angular embedding: each formula against its definition as a plain loop."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -111,6 +112,12 @@ def test_the_loss_is_the_sum_of_its_terms_and_reaches_every_weight():
     terms["loss"].backward()
     missing = [name for name, weight in model.named_parameters() if weight.grad is None]
     assert missing == ["fixed.centre"]
+
+
+def test_a_batch_in_which_a_single_clip_exchanges_its_statistics_is_trained_on():
+    model = AngularTraining(network(), "adacos", CLASSES, CENTRES, with_features=False, with_statistics=True)
+    alone = replace(batch(), statistics_exchanged=torch.tensor([2]), statistics_kept=torch.tensor([0, 1, 3, 4, 5]))
+    assert model.terms(alone)["statistics"] == 0
 
 
 def test_a_louder_clip_or_another_microphone_does_not_change_what_the_frames_branch_hears():

@@ -109,6 +109,15 @@ def test_methods_are_compared_on_the_same_clips_only():
         bootstrap.compare(table, table.iloc[:-1])
 
 
+def test_unlabelled_clips_that_only_one_method_has_scored_do_not_matter():
+    table = score_table()
+    labels = table["label"].where(table["section"] != 3)  # of the evaluation section, nobody knows them
+    blind, dev = table.assign(label=labels), table[table["section"] != 3]
+    comparison = bootstrap.compare(blind, dev.assign(score=-dev["score"]), resamples=50)
+    assert set(comparison["part"]) == {"dev"}
+    assert (comparison.loc[comparison["metric"] == "auc", "difference"] > 0).all()
+
+
 def test_undefined_cells_stay_nan_and_do_not_spoil_the_means():
     table = score_table()
     lost = (table.machine_type == "fan") & (table.section == 1) & (table.domain == "target") & (table.label == 1)

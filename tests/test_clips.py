@@ -245,6 +245,8 @@ def test_two_clips_of_one_name_are_an_error_that_names_both(tmp_path):
 
 
 def test_a_missing_or_empty_data_root_is_an_error_that_says_what_was_looked_for(tmp_path):
+    with pytest.raises(InputError, match=r"data_root: there is no folder .*~no-such-user/data"):
+        clips_table("~no-such-user/data")
     with pytest.raises(InputError, match=r"data_root: there is no folder .*absent"):
         clips_table(tmp_path / "absent")
     with pytest.raises(InputError, match=r"no clips in .*section_\*\.wav in <machine type>/.*clips\.csv"):

@@ -154,6 +154,34 @@ def test_score_tables_come_back_as_they_were_written(tmp_path):
     assert read_table(tmp_path / "aux.csv")["label"].isna().tolist() == [False, True]
 
 
+HEADER = "machine_type,section,domain,split,label,clip,score,method,run_name,run_id,seed,held_out\n"
+
+
+def test_what_a_score_table_leaves_open_is_not_held_out(tmp_path):
+    from asd.evaluation.score_table import read_table
+
+    rows = [f"fan,0,source,train,0,{i}.wav,1.5,gmm,gmm,,,{text}\n" for i, text in enumerate(("True", "False", "", "0"))]
+    (tmp_path / "gmm.csv").write_text(HEADER + "".join(rows))
+    assert read_table(tmp_path / "gmm.csv")["held_out"].tolist() == [True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("fan,0,source,test,0,a.wav,1.5,gmm,gmm,,,maybe", "line 2: held_out is 'maybe'; allowed: True, False or empty"),
+        ("fan,0,source,test,0,a.wav,high,gmm,gmm,,,", "cannot be read as a score table .*high"),
+        ("fan,a,source,test,0,a.wav,1.5,gmm,gmm,,,", "cannot be read as a score table .*a"),
+        ("fan,0,source,test,0,a.wav,NaN,gmm,gmm,,,", "line 2: no score"),
+    ],
+)
+def test_a_score_table_with_impossible_values_is_named(tmp_path, row, said):
+    from asd.evaluation.score_table import read_table
+
+    (tmp_path / "gmm.csv").write_text(HEADER + row + "\n")
+    with pytest.raises(InputError, match=rf"gmm\.csv.* {said}"):
+        read_table(tmp_path / "gmm.csv")
+
+
 # --------------------------------------------------------------------------------------------------------- decisions
 
 SECTIONS = [0, 3]

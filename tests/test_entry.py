@@ -1,6 +1,7 @@
 """What is submitted is what was evaluated: the notebook's number is the official evaluator's."""
 
 import zipfile
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -9,9 +10,11 @@ from conftest import tiny_detector
 from score_tables import run_table
 
 from asd.challenge import entry as challenge_entry
-from asd.challenge.entry import check_entry, detectors_of, evaluation_clips, write_entry
+from asd.challenge.entry import check_entry, description, detectors_of, evaluation_clips, write_entry
 from asd.cli import main
 from asd.data.clips import clips_table
+from asd.data.encoders import EncoderSettings
+from asd.data.features import FeatureSettings
 from asd.errors import InputError
 from asd.evaluation.results import add_decisions
 
@@ -64,11 +67,21 @@ def test_known_fields_of_the_metadata_are_filled_in(clips, table, write):
     assert metadata["system"]["complexity"]["total_parameters"] == 2 * 2 * size  # two models, two machine types
     assert metadata["system"]["description"]["ensemble_method_subsystem_count"] == 2
     assert metadata["system"]["description"]["input_sampling_rate"] == "16kHz"
+    assert metadata["system"]["description"]["external_data_usage"] is None
     author = {"lastname": "Roe", "firstname": "Richard", "affiliation": "Works"}
     assert metadata["submission"]["authors"][1] == author
     assert set(metadata["results"]["development_dataset"]) == {"fan", "valve"}
     with zipfile.ZipFile(archive) as packed:
         assert len(packed.namelist()) == 2 * 3 * 2 * 2 + 1
+
+
+def test_a_pretrained_encoder_is_named_as_external_data_and_fine_tuning_below_a_backend_is_told():
+    encoder = EncoderSettings("transformers:/models/ast", "0" * 16, samples=400, hop_length=320, dimensions=8)
+    judged = [replace(tiny_detector("classifier"), method="ccsa-knn", features=f) for f in (FeatureSettings(), encoder)]
+    told = description(judged, n_runs=2, quantile=0.9)
+    assert told["acoustic_features"] == "log-mel energies, pretrained encoder transformers-ast"
+    assert told["external_data_usage"] == "pretrained encoder transformers-ast"
+    assert told["domain_adaptation"] == "CCSA fine-tuning"
 
 
 def test_without_evaluation_sections_there_is_nothing_to_submit(clips, table, write, tmp_path):

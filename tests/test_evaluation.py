@@ -218,6 +218,7 @@ def test_an_ensemble_is_a_list_or_one_for_each_domain(ensemble):
         {"submission_label": "../elsewhere"},
         {"authors": []},
         {"authors": ["Jane Doe"]},
+        {"authors": ["Doe, Jane, Institute,"]},
         {"seed": -1},
         {"epochs": 3},
     ],

@@ -186,6 +186,13 @@ def test_a_data_set_that_knows_no_faults_has_no_regions(tmp_path: Path):
     assert not region_bins(regions, FEATURES, 5).any()
 
 
+def test_a_table_of_faults_without_a_column_or_with_a_word_for_a_number_is_named(tmp_path: Path):
+    for columns, row in ((",end", ""), (",end,low,high", ",low,2")):
+        (tmp_path / "faults.csv").write_text(f"path,fault,start{columns}\na.wav,rubbing,0,1{row}\n")
+        with pytest.raises(InputError, match=r"faults\.csv: cannot be read as a table of path, fault, .*low"):
+            fault_regions(tmp_path)
+
+
 def test_bins_of_a_region_are_those_that_it_touches_in_time_and_contains_in_frequency():
     region = pd.DataFrame({"start": [0.5], "end": [0.6], "low": [1000.0], "high": [2000.0]})
     inside = region_bins(region, FEATURES, 60)
@@ -320,6 +327,14 @@ def test_score_says_what_a_picture_cannot_be(recordings: list[Path], tmp_path: P
     assert told.exit_code == 2 and "--plot" in told.stderr
     told = score(tmp_path / "detector.pt", recordings[0], "--explain", tmp_path / "why.png")
     assert told.exit_code == 0 and "compared with itself" in told.stderr
+
+
+@pytest.mark.parametrize("options", [["--explain"], ["--window", 1, "--plot"]])
+def test_a_format_that_no_picture_has_is_told_before_anything_is_scored(options, recordings, tmp_path: Path):
+    tiny_detector("density").save(tmp_path / "detector.pt")
+    told = score(tmp_path / "detector.pt", recordings[0], *options, tmp_path / "why.bmp")
+    assert told.exit_code == 1 and not told.stdout
+    assert f"{options[-1]}: {tmp_path}/why.bmp has the suffix .bmp; allowed: ." in told.stderr
 
 
 def test_pictures_are_drawn_of_the_recordings_that_can_be_read(recordings: list[Path], tmp_path: Path):

@@ -5,19 +5,21 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import papermill
 import pytest
 from conftest import PROJECT
 from papermill.translators import PythonTranslator
+from test_params import parameter_cell
 
 from asd.errors import InputError
-from asd.notebook.cells import assignments, command, settings_name, validated
-from asd.notebook.parameters import AuxParameters
+from asd.notebook.cells import assignments, command, display_path, settings_name, validated
+from asd.notebook.parameters import AuxParameters, DensityParameters
 
 NOTEBOOK = PROJECT / "notebooks" / "03_aux.ipynb"
-CELL = next(c.source for c in nbformat.read(NOTEBOOK, 4).cells if "parameters" in c.metadata.get("tags", []))
+CELL = parameter_cell("03_aux")
 
 
 def session(*cells: str) -> dict:
@@ -74,6 +76,18 @@ def test_a_mistake_is_reported_with_what_is_allowed(given, message):
         validated(AuxParameters, session(CELL, injected(**given)))
 
 
+def test_batches_that_a_batchnorm_cannot_train_on_are_refused():
+    cell = parameter_cell("05_density")
+    with pytest.raises(InputError, match=r"batch_size 2: .*BatchNorm"):
+        validated(DensityParameters, session(cell, injected(architecture="AE", batch_size=2)))
+    assert validated(DensityParameters, session(cell, injected(architecture="MADE", batch_size=2))).batch_size == 2
+
+
+def test_a_machine_type_that_looks_like_a_number_stays_a_text_in_the_command():
+    namespace = session(CELL, injected(machine_type="6205"))
+    assert "-r machine_type 6205" in command("03_aux", validated(AuxParameters, namespace), namespace)
+
+
 def test_all_mistakes_are_reported_at_once():
     with pytest.raises(InputError) as error:
         validated(AuxParameters, session(CELL, injected(epochs=3, debug="x", batch_size=0)))
@@ -117,6 +131,15 @@ def test_other_values_are_custom_settings_and_appear_in_the_command():
     assert words[3:6] == ["-p", "machine_type", "valve"]
     assert words[words.index("-r") : words.index("-r") + 3] == ["-r", "data_root", "/a b"]
     assert json.loads(words[words.index("-y") + 1]) == {"sections": [0, 1]}
+
+
+def test_paths_are_displayed_where_nobody_knows_of_a_home_folder(monkeypatch):
+    def unknown(user: int):
+        raise KeyError(user)
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert display_path(Path("/somewhere/else")) == "/somewhere/else"
 
 
 def test_another_seed_or_output_root_is_still_the_demo():

@@ -112,6 +112,13 @@ def test_a_finished_run_is_found_and_not_trained_again(two_machines, finished, t
     assert set(table(finished)["run_id"]) == set(before)
 
 
+def test_runs_are_found_however_many_a_store_returns_at_once(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    created = [store.create_run(str(i), {}, {}) for i in range(5)]
+    monkeypatch.setattr("asd.tracking.mlflow_store.PAGE", 2)
+    assert sorted(run.info.run_id for run in store.search("")) == sorted(created)
+
+
 def test_retrain_starts_a_new_run_which_is_found_from_then_on(two_machines, finished):
     before = complete(finished)
     assert "Started run" in finish(start(two_machines, finished, retrain=True))

@@ -88,8 +88,16 @@ def test_a_spectrum_spans_a_snippet(two_machines, tmp_path, snippet_length, samp
         ({"branches": ["spectrum", "frames"]}, "'spectrum' stands alone"),
         ({"statistics_exchange": True}, "statistics_exchange"),
         ({"feature_exchange": True}, "feature_exchange"),
+        ({"branches": ["frames"], "batch_size": 2}, "batch_size 2"),
     ],
 )
 def test_what_a_single_spectrum_cannot_have_is_refused(changed, message):
     with pytest.raises(ValueError, match=message):
         parameters(**changed)
+
+
+@pytest.mark.parametrize("changed", [{"loss": "subspace"}, {"subclusters": 1}])
+def test_two_classes_need_a_loss_whose_scale_is_not_zero(two_machines, tmp_path, changed):
+    p = parameters(data_root=str(two_machines), output_root=str(tmp_path), sections=[0], **changed)
+    with pytest.raises(InputError, match=r"loss, subclusters: of two classes, .* learns nothing"):
+        all_machines(p, clips_table(two_machines), CPU, lambda line: None)

@@ -10,6 +10,7 @@ receipt with the size of each of its files. The receipt shows, without a network
 """
 
 import json
+import os
 import re
 import shutil
 import threading
@@ -75,7 +76,7 @@ def download(
             partial files are kept: the same command resumes from there.
     """
     deliveries = _deliveries(_chosen("machines", machines, MACHINES), _chosen("parts", parts, tuple(PARTS)))
-    directory = Path(directory).expanduser()
+    directory = Path(os.path.expanduser(directory))
     if not _missing(directory, deliveries):
         return []
     try:

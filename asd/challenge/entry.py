@@ -15,7 +15,11 @@ from filelock import FileLock
 from asd.challenge.official import evaluate_team
 from asd.challenge.submission import AUTHOR, write_submission
 from asd.data.clips import walk
+from asd.data.encoder_names import short_name
+from asd.data.encoders import EncoderSettings
+from asd.data.features import FeatureSettings
 from asd.data.ground_truth import parse_file_name
+from asd.data.spectra import SpectrumSettings
 from asd.detection.detector import Detector, load_detector
 from asd.errors import InputError
 from asd.evaluation.cells import MIXED, evaluate_scores, part_of
@@ -78,16 +82,20 @@ def description(detectors: Sequence[Detector], n_runs: int, quantile: float) -> 
     """The metadata's description of a system, as far as it can be derived from its detectors."""
     methods = list(dict.fromkeys(detector.method for detector in detectors))
     rates = sorted({detector.features.sample_rate for detector in detectors})
+    features = list(dict.fromkeys(detector.features for detector in detectors))
+    encoders = [f"pretrained encoder {short_name(f.encoder)}" for f in features if isinstance(f, EncoderSettings)]
+    log_mels = ["log-mel energies"] if any(isinstance(f, FeatureSettings) for f in features) else []
+    spectra = ["spectra"] if any(isinstance(f, SpectrumSettings) for f in features) else []
     return {
         "input_sampling_rate": ", ".join(f"{rate / 1000:g}kHz" for rate in rates),
         "data_augmentation": None,
-        "acoustic_features": "log-mel energies",
+        "acoustic_features": ", ".join([*log_mels, *spectra, *encoders]),
         "machine_learning_method": ", ".join(METHODS.get(method, method) for method in methods),
         "aggregation_method": ", ".join(sorted({detector.reduction for detector in detectors})) + " over snippets",
-        "domain_adaptation": "CCSA fine-tuning" if "ccsa" in methods else None,
+        "domain_adaptation": "CCSA fine-tuning" if any(m.partition("-")[0] == "ccsa" for m in methods) else None,
         "ensemble_method_subsystem_count": n_runs,
         "decision_making": f"{quantile:g} quantile of a gamma distribution",
-        "external_data_usage": None,
+        "external_data_usage": ", ".join(encoders) or None,
     }
 
 

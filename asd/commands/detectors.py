@@ -22,7 +22,7 @@ def trained_detector(name: str, output_root: Path | None) -> "Detector":
 
 def detector_and_run(name: str, output_root: Path | None) -> "tuple[Detector, str]":
     """The same, and the id of its run; empty for a file, which does not say where it comes from."""
-    from asd.paths import default_output_root
+    from asd.paths import absolute, default_output_root
 
     if Path(name).is_file() or name.endswith(".pt"):
         from asd.detection.detector import load_detector
@@ -30,6 +30,6 @@ def detector_and_run(name: str, output_root: Path | None) -> "tuple[Detector, st
         return load_detector(name), ""
     from asd.tracking.named import detector_of, find_run  # imports MLflow, for which a file need not wait
 
-    root = (output_root or default_output_root()).expanduser().absolute()
+    root = absolute(output_root or default_output_root())
     run = find_run(name, root)
     return detector_of(run, root), run.run_id

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -84,6 +85,17 @@ def say(message: str) -> None:
 
     with tqdm.external_write_mode(file=sys.stderr):
         click.echo(message, err=True)
+
+
+def check_picture(option: str, path: Path) -> None:
+    """Raise an InputError that names the option unless pictures can have the format that the file's name ends with."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    from asd.errors import InputError
+
+    allowed = FigureCanvasBase.get_supported_filetypes()
+    if path.suffix and path.suffix[1:].lower() not in allowed:
+        raise InputError(f"{option}: {path} has the suffix {path.suffix}; allowed: .{', .'.join(allowed)}")
 
 
 def verdict(decision: "Decision | None") -> dict[str, Any]:

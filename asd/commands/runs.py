@@ -16,11 +16,11 @@ def runs(machine_type: str | None, output_root: Path | None) -> None:
     test clips (development and evaluation sections apart), in percent.
     """
     from asd.errors import InputError
-    from asd.paths import default_output_root
+    from asd.paths import absolute, default_output_root
     from asd.tracking.mlflow_store import store_uri
     from asd.tracking.named import finished_runs, official_scores
 
-    root = (output_root or default_output_root()).expanduser().absolute()
+    root = absolute(output_root or default_output_root())
     found = finished_runs(root)
     known = sorted({run.machine_type for run in found})
     if machine_type is not None and found and machine_type not in known:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from asd.commands.detectors import trained_detector
-from asd.commands.output import FORMATS, Rows, notices, of_section, say, tell_shortfalls, verdict
+from asd.commands.output import FORMATS, Rows, check_picture, notices, of_section, say, tell_shortfalls, verdict
 from asd.commands.score_explained import draw_explanations, picture_paths
 from asd.commands.score_windows import score_over_time
 
@@ -76,9 +76,11 @@ def score(detector: str, files: tuple[Path, ...], output_root: Path | None, **op
     if options["section"] is not None:
         trained.check_section(options["section"])
     recordings = find_recordings(files)
-    if options["explain"] is not None:
-        trained.log_mel_settings("--explain")  # these two fail before anything is scored
-        picture_paths(recordings, options["explain"])
+    if options["explain"] is not None:  # what fails here fails before anything is scored
+        trained.log_mel_settings("--explain")
+        check_picture("--explain", picture_paths(recordings, options["explain"])[0])
+    if options["plot"] is not None:
+        check_picture("--plot", options["plot"])
     rows = Rows(options["form"], max(len(click.format_filename(path)) for path in recordings))
     with notices():
         judge = score_over_time if options["window"] is not None else score_whole

@@ -1,5 +1,6 @@
 """``asd score --explain``: pictures of where in time and frequency recordings are anomalous."""
 
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,8 @@ def picture_paths(recordings: list[Path], target: Path) -> list[Path]:
 
     Recordings of the same name in different folders get numbers.
 
-    >>> [path.name for path in picture_paths([Path("a/1.wav"), Path("b/1.wav"), Path("b/2.wav")], Path("pictures"))]
-    ['1.png', '1-2.png', '2.png']
+    >>> [path.name for path in picture_paths([Path("a/1.wav"), Path("b/1.wav"), Path("b/1-2.wav")], Path("pictures"))]
+    ['1.png', '1-2.png', '1-2-2.png']
 
     Raises:
         click.UsageError: several recordings, and a file's name.
@@ -29,12 +30,11 @@ def picture_paths(recordings: list[Path], target: Path) -> list[Path]:
         raise click.UsageError(
             f"--explain {target}: {len(recordings)} recordings have as many pictures: name a folder for them"
         )
-    taken: dict[str, int] = {}
-    paths = []
+    names: dict[str, None] = {}  # in the order of the recordings
     for recording in recordings:
-        taken[recording.stem] = number = taken.get(recording.stem, 0) + 1
-        paths.append(target / f"{recording.stem}{f'-{number}' if number > 1 else ''}.png")
-    return paths
+        numbered = (f"{recording.stem}-{number}" if number > 1 else recording.stem for number in count(1))
+        names[next(name for name in numbered if name not in names)] = None
+    return [target / f"{name}.png" for name in names]
 
 
 def draw_explanations(

@@ -19,6 +19,7 @@ import pandas as pd
 
 from asd.data.ground_truth import read_ground_truth
 from asd.errors import InputError
+from asd.paths import absolute
 
 COLUMNS = ["path", "machine_type", "section", "domain", "split", "label", "attribute"]
 DOMAINS, SPLITS = ("source", "target"), ("train", "test")
@@ -64,7 +65,7 @@ def clips_table(data_root: Path | str) -> pd.DataFrame:
         >>> print(*clips.loc[0, ["machine_type", "section", "domain", "split", "label", "attribute"]])
         fan 0 target train 0 strength_2
     """
-    root = Path(os.path.abspath(Path(data_root).expanduser()))
+    root = Path(os.path.abspath(absolute(data_root)))
     if not root.is_dir():
         raise InputError(f"data_root: there is no folder {root}")
     own_table = root / "clips.csv"

@@ -9,6 +9,7 @@
 
 from pathlib import Path
 
+from asd import paths
 from asd.errors import InputError
 
 KINDS = ("speech", "transformers", "torchaudio")
@@ -47,7 +48,7 @@ def absolute(name: str) -> str:
     if name == "speech":
         return name
     *head, path = name.split(":", 1 if name.startswith("transformers") else 2)
-    return ":".join([*head, str(Path(path).expanduser().absolute())])
+    return ":".join([*head, str(paths.absolute(path))])
 
 
 def short_name(name: str) -> str:

@@ -14,17 +14,26 @@ import numpy as np
 import pandas as pd
 
 from asd.data.features import FeatureSettings, mel_frequencies
+from asd.errors import InputError
 
 FILE = "faults.csv"
 COLUMNS = {"path": str, "fault": str, "start": float, "end": float, "low": float, "high": float}
 
 
 def fault_regions(data_root: Path | str) -> pd.DataFrame:
-    """The regions of all anomalous clips, with the columns of ``faults.csv``; no rows where there is no such file."""
+    """The regions of all anomalous clips, with the columns of ``faults.csv``; no rows where there is no such file.
+
+    Raises:
+        InputError: the file cannot be read, or a column or a number is missing.
+    """
     path = Path(data_root) / FILE
     if not path.is_file():
         return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in COLUMNS.items()})
-    return pd.read_csv(path, dtype=COLUMNS)[list(COLUMNS)]
+    try:
+        regions = pd.read_csv(path, dtype=COLUMNS, usecols=list(COLUMNS), keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as a table of {', '.join(COLUMNS)} ({error})") from error
+    return regions[list(COLUMNS)]
 
 
 def region_bins(regions: pd.DataFrame, features: FeatureSettings, n_frames: int) -> np.ndarray:

@@ -33,6 +33,7 @@ from filelock import FileLock
 from asd.demo.clips import MACHINE_TYPES, Clip, sound
 from asd.demo.physics import SAMPLE_RATE
 from asd.errors import InputError
+from asd.paths import absolute
 
 SECTIONS = range(6)
 CONTENTS = "mini.json"  # in the data set's folder, written last: what it holds
@@ -157,7 +158,7 @@ def make(
     Raises:
         InputError: an impossible option, or a folder that holds something else.
     """
-    directory = Path(directory).expanduser().resolve()
+    directory = absolute(directory).resolve()
     if isinstance(machine_types, str) or not machine_types or set(machine_types) - set(MACHINE_TYPES):
         raise InputError(f"machine_types: {machine_types!r}; allowed is a list of {', '.join(MACHINE_TYPES)}")
     counts = {"train_source": train_source, "train_target": train_target, "test": test, "seed": seed}

@@ -166,15 +166,17 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, resamples: int = 1000, seed: int =
     Raises:
         InputError: the tables have different test clips; it names one.
     """
-    labelled = [check_table(table).dropna(subset="label")[["machine_type", "clip", "label"]] for table in (a, b)]
-    merged = labelled[0].merge(labelled[1], how="outer", on=["machine_type", "clip", "label"], indicator="where")
+    # unlabelled clips, which only one of the tables may have, would add undefined means to its rows
+    labelled = [check_table(table).dropna(subset="label") for table in (a, b)]
+    key = ["machine_type", "clip", "label"]
+    merged = labelled[0][key].merge(labelled[1][key], how="outer", on=key, indicator="where")
     unmatched = merged[merged["where"] != "both"]
     if not unmatched.empty:
         raise InputError(
             f"methods can only be compared on the same labelled test clips; {len(unmatched)} are in only one of the "
             f"tables, the first is {unmatched.iloc[0]['clip']} ({unmatched.iloc[0]['machine_type']})"
         )
-    measured = [_measure(table, resamples, seed) for table in (a, b)]
+    measured = [_measure(table, resamples, seed) for table in labelled]
     values = [run.summary[METRICS].to_numpy(dtype=float) for run in measured]
     bounds = [_bounds(run)[2:] for run in measured]
     drawn = [mean_values(run.means, run.drawn) for run in measured]

@@ -15,6 +15,7 @@ COLUMNS = ["machine_type", "section", "domain", "split", "label", "clip", "score
 COLUMNS += ["method", "run_name", "run_id", "seed", "held_out"]
 TEXTS = ("machine_type", "domain", "split", "clip", "method", "run_name", "run_id")
 NEEDED = ["machine_type", "section", "split", "clip", "score"]
+HELD_OUT = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False, "": False}
 
 
 def table_path(output_root: Path | str, machine_type: str, run_name: str) -> Path:
@@ -36,18 +37,19 @@ def read_table(path: Path | str) -> pd.DataFrame:
     """Read a score table back as it was written: texts as texts (a run may be named "07"), unknown labels as ``<NA>``.
 
     Raises:
-        InputError: no such file, missing columns, or empty fields.
+        InputError: no such file, missing columns, empty fields, or values that a column cannot have.
 
     >>> import tempfile
     >>> row = dict.fromkeys(COLUMNS, "x") | {"section": 0, "label": None, "score": 0.1 + 0.2, "run_name": "07"}
+    >>> row["held_out"] = False
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_table(pd.DataFrame([row]), Path(folder) / "07.csv")
     ...     table = read_table(Path(folder) / "07.csv")
     >>> table["run_name"].item(), table["score"].item(), table["label"].item()
     ('07', 0.30000000000000004, <NA>)
     """
-    empty = {"section": "", "label": ["", "NA", "nan"], "score": ["", "nan"]}  # a run may be named "07" or "nan"
-    kinds = dict.fromkeys(TEXTS, str) | {"label": "Int64"}
+    empty = {"section": "", "label": ["", "NA", "nan"], "score": ["", "nan", "NaN"]}  # a run may be named "nan"
+    kinds = dict.fromkeys((*TEXTS, "held_out"), str) | {"section": "Int64", "label": "Int64", "score": float}
     try:
         table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=empty)
     except (OSError, ValueError) as error:
@@ -60,4 +62,9 @@ def read_table(path: Path | str) -> pd.DataFrame:
         line = int(empty.any(axis=1).argmax())
         missing = [column for column in NEEDED if empty[column].iloc[line]]
         raise InputError(f"{path}, line {line + 2}: no {', '.join(missing)}; is the file cut short?")
-    return table
+    held_out = table["held_out"].str.lower().map(HELD_OUT)
+    if held_out.isna().any():
+        line = int(held_out.isna().argmax())
+        found = table["held_out"][line]
+        raise InputError(f"{path}, line {line + 2}: held_out is {found!r}; allowed: True, False or empty")
+    return table.astype({"section": "int64"}).assign(held_out=held_out.astype(bool))

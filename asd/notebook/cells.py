@@ -21,7 +21,7 @@ from pydantic import ValidationError
 import asd
 from asd.errors import InputError, needs_extra
 from asd.notebook.groups import NOT_TRAINING, Parameters, RunParameters
-from asd.paths import PROJECT
+from asd.paths import PROJECT, absolute
 
 with needs_extra("course"):
     from IPython.display import display
@@ -152,7 +152,8 @@ def command(notebook: str, parameters: Parameters, namespace: Mapping[str, Any])
         papermill notebooks/03_aux.ipynb out.ipynb -p machine_type fan -y '{"sections": [0, 3]}'
     """
     own = defaults(namespace)
-    words = ["papermill", f"notebooks/{notebook}.ipynb", "out.ipynb", "-p", "machine_type", parameters.machine_type]
+    words = ["papermill", f"notebooks/{notebook}.ipynb", "out.ipynb"]
+    words += [flag_of(parameters.machine_type), "machine_type", parameters.machine_type]
     for name, value in parameters.model_dump().items():
         if name in ("machine_type", "retrain") or (name in own and own[name] == value):
             continue
@@ -163,6 +164,19 @@ def command(notebook: str, parameters: Parameters, namespace: Mapping[str, Any])
         else:  # -p knows neither lists nor null
             words += ["-y", json.dumps({name: value})]
     return shlex.join(words)
+
+
+def flag_of(text: str) -> str:
+    """papermill's option for a text: ``-p``, or ``-r`` where that would take it for a number, True, False or None.
+
+    >>> flag_of("fan"), flag_of("6205"), flag_of("None")
+    ('-p', '-r', '-r')
+    """
+    try:
+        float(text)
+    except ValueError:
+        return "-r" if text in ("True", "False", "None") else "-p"
+    return "-r"
 
 
 def status_line() -> Callable[[str], None]:
@@ -201,7 +215,7 @@ def display_path(path: Path) -> str:
         >>> display_path(Path.cwd() / "outputs"), display_path(Path.cwd().parent / "audio")
         ('outputs', '../audio')
     """
-    for base, sign in ((Path.cwd(), "."), (Path.cwd().parent, ".."), (Path.home(), "~")):
+    for base, sign in ((Path.cwd(), "."), (Path.cwd().parent, ".."), (absolute("~"), "~")):
         if path.is_relative_to(base):
             return str(Path(sign) / path.relative_to(base))
     return str(path)

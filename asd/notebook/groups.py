@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from asd.paths import default_data_root, default_output_root
+from asd.paths import absolute, default_data_root, default_output_root
 
 NOT_TRAINING = {"machine_type", "data_root", "output_root", "run_name", "device", "precision", "compile", "retrain"}
 
@@ -50,12 +50,12 @@ class Parameters(BaseModel):
     @property
     def data(self) -> Path:
         """The data root: the parameter, or its default where it is empty."""
-        return Path(self.data_root).expanduser().absolute() if self.data_root else default_data_root()
+        return absolute(self.data_root) if self.data_root else default_data_root()
 
     @property
     def outputs(self) -> Path:
         """The output root: the parameter, or its default where it is empty."""
-        return Path(self.output_root).expanduser().absolute() if self.output_root else default_output_root()
+        return absolute(self.output_root) if self.output_root else default_output_root()
 
     @property
     def embedded(self) -> bool:

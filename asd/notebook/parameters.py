@@ -24,6 +24,7 @@ from asd.notebook.groups import (
 
 STARTS = ("aux", "ccsa", "angular")  # methods that 08_backends can start from
 ARCHITECTURES = ("ae", "made", "maf")  # as in asd.models.density, which is too heavy to import here
+BATCHNORM = "the last batch might be a single row, of which a BatchNorm knows no variance; allowed: 3 or more"
 
 
 class ExplorationParameters(FeatureParameters):
@@ -90,6 +91,12 @@ class DensityParameters(TrainingParameters):
             raise ValueError(f"n_gaussians {self.n_gaussians}: only MADE and MAF have mixtures; allowed for AE: 1")
         return self
 
+    @model_validator(mode="after")
+    def _batches_have_a_variance(self) -> "DensityParameters":
+        if self.architecture != "made" and self.batch_size < 3:
+            raise ValueError(f"batch_size {self.batch_size}: {BATCHNORM}")
+        return self
+
     @property
     def sizes(self) -> dict[str, int]:
         """The architecture's arguments, without those left empty, for which it has its own defaults."""
@@ -148,6 +155,8 @@ class AngularParameters(TrainingParameters, JudgingParameters):
             raise ValueError(f"branches {self.branches}: 'spectrum' stands alone, as its frames are no log-mels")
         if "spectrum" in self.branches and self.statistics_exchange:
             raise ValueError("statistics_exchange takes statistics over time, and a spectrum is a single frame")
+        if "frames" in self.branches and self.batch_size < 3:
+            raise ValueError(f"batch_size {self.batch_size}: {BATCHNORM}")
         if self.feature_exchange and len(self.branches) < 2:
             raise ValueError(f"feature_exchange exchanges one of two branches, and branches are {self.branches}")
         if self.loss == "subspace" and self.subclusters >= self.dimensions * len(self.branches):
@@ -189,6 +198,6 @@ class EvaluationParameters(FeatureParameters):
     @classmethod
     def _three_parts(cls, value: list[str]) -> list[str]:
         for author in value:
-            if len([part for part in author.split(",") if part.strip()]) != 3:
+            if len(parts := author.split(",")) != 3 or not all(map(str.strip, parts)):
                 raise ValueError('allowed: a list of "lastname, firstname, affiliation"')
         return value

@@ -41,6 +41,7 @@ with needs_extra("tracking"):
 EXPERIMENT = "asd"
 MODEL = "model"  # name of a run's servable model: runs:/<run id>/model
 SQLITE = "sqlite:///"
+PAGE = 1000  # runs that a store returns at once
 T = TypeVar("T")
 SERVING_NEEDS = ("filelock", "mlflow", "numpy", "pandas", "scipy", "soundfile", "torch", "torchaudio")
 SIGNATURE = ModelSignature(
@@ -116,8 +117,12 @@ class Store:
 
     def search(self, query: str) -> list[StoredRun]:
         """Runs that match the query, latest first."""
-        order = ["attributes.start_time DESC"]
-        return self.client.search_runs([self.experiment], query, order_by=order, max_results=1000)
+        order, runs, page = ["attributes.start_time DESC"], [], None
+        while page is None or page.token:
+            token = None if page is None else page.token
+            page = self.client.search_runs([self.experiment], query, order_by=order, max_results=PAGE, page_token=token)
+            runs += page
+        return runs
 
     def create_run(self, name: str, parameters: dict, tags: dict[str, str]) -> str:
         """Create a run and return its id."""

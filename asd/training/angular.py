@@ -216,7 +216,7 @@ class AngularTraining(nn.Module):
         """Like :func:`feature_exchange`, of clips with exchanged statistics, which pass through the network again."""
         assert self.statistics is not None
         changed, kept = batch.statistics_exchanged, batch.statistics_kept
-        if not len(changed):
+        if len(changed) < 2:  # a BatchNorm cannot train on a single clip
             return embedding.new_zeros(())
         frames = statistics_exchange(batch.frames, batch.other)[changed]
         none = torch.zeros_like(batch.target)

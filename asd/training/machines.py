@@ -65,7 +65,7 @@ def all_machines(
         progress: called with a line of text now and then while frames are computed.
 
     Raises:
-        InputError: fewer than two classes, or recordings that cannot be used.
+        InputError: fewer than two classes, two with a loss that needs more, or recordings that cannot be used.
     """
     clips, folder = usable_clips(p, clips)
     train = clips[clips["split"] == "train"]
@@ -78,6 +78,11 @@ def all_machines(
         raise InputError(
             f"classes: {p.data} has train clips of the class {classes} only; two are needed, such as two sections or"
             " two machine types; 05_density works with one"
+        )
+    if len(classes) * (p.subclusters if p.loss == "adacos" else 1) < 3:
+        raise InputError(
+            f"loss, subclusters: of two classes, {p.loss!r} with {p.subclusters} centres each learns nothing, as its"
+            " scale is 0; allowed: 'adacos' with 2 or more"
         )
     index, held = names.map(classes.index), held_out_clips(train, p.validation_fraction)
     machine_types = sorted(set(train["machine_type"]))
