@@ -54,6 +54,14 @@ def agrees(backend, expected: np.ndarray, tolerance: float = 1e-4) -> None:
     np.testing.assert_allclose(backend.score(*test_clips()), expected, rtol=tolerance, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", BACKENDS)
+def test_a_section_of_a_single_clip_has_finite_scores(kind: str):
+    points, section = torch.randn(5, 6, generator=seeded(0)), torch.tensor([0, 1, 1, 1, 1])
+    backend, _ = fit_backend(BackendSettings(kind, components=2), points, section, torch.zeros(5).bool(), seed=0)
+    near, far = backend.score(torch.stack([points[0], -points[0]]), torch.zeros(2).long())
+    assert near < far < torch.inf
+
+
 @pytest.mark.parametrize("k", [1, 2, 5])
 def test_neighbours_are_those_of_scikit_learn_and_the_nearer_domain_counts(k: int):
     def oracle(source, target, queries):

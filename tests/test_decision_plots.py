@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from asd.evaluation.alarms import smallest_k
-from asd.plots.decisions import alarm_rules, faults_found, promises
+from asd.plots.decisions import alarm_rules, faults_found, promises, thresholds
 
 RATES = pd.DataFrame({"domain": ["source", "target"], "rate": [0.1, 0.3], "rate_low": [0.05, 0.2]})
 RATES = RATES.assign(rate_high=[0.2, 0.4], recall=[0.5, 0.6], rule="conformal", run_name="aux")
@@ -35,3 +35,11 @@ def test_each_fault_has_its_share_and_interval():
 def test_without_labelled_clips_the_figures_are_empty():
     assert not alarm_rules(RATES.iloc[:0], 10.0).legends
     assert len(promises(RATES.iloc[:0], 0.1).axes) == 2
+
+
+def test_a_section_of_equal_scores_has_its_threshold_drawn():
+    clips = {"machine_type": "fan", "section": 0, "domain": "source", "split": "train", "label": 0, "held_out": False}
+    table = pd.DataFrame(clips | {"score": [1.0, 1.0]})
+    limits = pd.DataFrame({"section": [0], "held_out": False, "fit": "empirical", "threshold": 1.0, "alarm_above": 1.0})
+    (ax,) = thresholds(table, limits).axes
+    assert ax.get_xlim()[0] < 1 < ax.get_xlim()[1]

@@ -22,6 +22,7 @@ from asd.data.features import FeatureSettings
 from asd.data.frames import Frames, LabelledFrames, page_locked
 from asd.data.store import Shard
 from asd.detection.scoring import score_clips
+from asd.errors import InputError
 from asd.models.angular import AngularNetwork
 from asd.models.classifier import SectionClassifier
 from asd.models.density import DensityEstimator
@@ -206,6 +207,11 @@ def test_bfloat16_is_chosen_where_that_gpu_computes_in_it_natively(monkeypatch):
     assert find_precision("auto", torch.device("cpu")) == torch.float32
     assert find_precision("float32", torch.device("cuda:1")) == torch.float32
     assert find_precision("bfloat16", torch.device("cpu")) == torch.bfloat16
+
+
+def test_a_number_that_no_device_has_is_named():
+    with pytest.raises(InputError, match="device: 'cuda:99999999999' is not available"):
+        find_device("cuda:99999999999")
 
 
 def test_products_of_float32_are_not_rounded_to_tf32(monkeypatch):

@@ -1,5 +1,6 @@
 """An explanation's mean is the score, its bins are where the score comes from, and pictures show them as they are."""
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -327,6 +328,14 @@ def test_score_says_what_a_picture_cannot_be(recordings: list[Path], tmp_path: P
     assert told.exit_code == 2 and "--plot" in told.stderr
     told = score(tmp_path / "detector.pt", recordings[0], "--explain", tmp_path / "why.png")
     assert told.exit_code == 0 and "compared with itself" in told.stderr
+
+
+@pytest.mark.parametrize("name", ["a$^$.wav", os.fsdecode(b"\xff.wav")], ids=["formula", "no UTF-8"])
+def test_a_picture_may_have_any_name_in_its_title(name: str, recordings: list[Path], tmp_path: Path):
+    tiny_detector("density").save(tmp_path / "detector.pt")
+    odd = recordings[2].rename(tmp_path / name)
+    told = score(tmp_path / "detector.pt", odd, "--explain", tmp_path / "why.png")
+    assert told.exit_code == 0 and (tmp_path / "why.png").is_file(), told.output
 
 
 @pytest.mark.parametrize("options", [["--explain"], ["--window", 1, "--plot"]])

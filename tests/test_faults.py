@@ -29,14 +29,17 @@ from click.testing import CliRunner
 from conftest import PROJECT, tiny_detector
 from jupyter_client.manager import start_new_kernel
 from papermill.translators import PythonTranslator
+from score_tables import run_table, write_scores
 
 from asd.cli import main
+from asd.data.clips import clips_table
 from asd.evaluation.score_table import read_table
 
 pytestmark = pytest.mark.xdist_group("faults")  # they share a kernel
 
 FAST = {
     "03_aux": {"base_channels": 2, "validation_fraction": 0.2, "max_epochs": 1, "rampdown_start": 0, "device": "cpu"},
+    "05_density": {"hidden_size": 8, "hidden_dims": 1, "max_epochs": 1, "rampdown_start": 0, "device": "cpu"},
     "06_evaluation": {"resamples": 100},
 }
 DATA = {  # up to this cell a notebook has met its data
@@ -51,6 +54,9 @@ def cells(name: str, end: str) -> list[str]:
     """A notebook's code up to the first cell that holds ``end``, without toys."""
     notebook = nbformat.read(PROJECT / "notebooks" / f"{name}.ipynb", as_version=4)
     code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    if name == "05_density":
+        toys, data = (next(i for i, source in enumerate(code) if text in source) for text in TOYS_OF_05)
+        del code[toys:data]
     last = next(i for i, source in enumerate(code) if end in source)
     return [source for source in code[: last + 1] if not any(toy in source for toy in TOYS)]
 
@@ -275,6 +281,24 @@ def test_what_is_odd_but_possible_is_trained_on_and_evaluated(kernel, root, tmp_
     kernel.run("06_evaluation", end="results_mixed.csv", **places)
     results = pd.read_csv(tmp_path / "outputs/evaluation/results.csv")
     assert results["auc"].isna().tolist() == (results["domain"] == "source").tolist()
+
+
+def test_a_detector_is_made_without_any_test_clip_but_not_evaluated(kernel, fails, root, tmp_path):
+    for folder in root.glob("*/*_test"):
+        shutil.rmtree(folder)
+    kernel.run("05_density", end="run.complete(", data_root=str(root), output_root=str(tmp_path / "outputs"))
+    assert set(read_table(tmp_path / "outputs/scores/fan/ae.csv")["split"]) == {"train"}
+    fails("machine_type: fan has no test clips, so there is nothing to evaluate", "06_evaluation")
+
+
+def test_clips_of_unknown_domain_are_evaluated_all_together(kernel, root, tmp_path):
+    clips = clips_table(root).assign(domain="")
+    clips.to_csv(root / "clips.csv", index=False)
+    for name in ("aux", "ae"):
+        write_scores(run_table(clips, name, method=name), tmp_path)
+    kernel.run("06_evaluation", end="and report.html in", data_root=str(root), output_root=str(tmp_path))
+    board = pd.read_csv(tmp_path / "evaluation/leaderboard.csv").set_index("system")
+    assert board["official score"].isna().all() and board.loc["aux", "mixed"] > 40
 
 
 # ------------------------------------------------------------------------------------------- what earlier work has left

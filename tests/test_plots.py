@@ -61,3 +61,26 @@ def test_legends_stand_above_the_panels_where_they_cover_nothing():
         for ax in figure.axes:
             assert ax.get_legend() is None and not legend.get_window_extent().overlaps(ax.get_window_extent())
         plt.close(figure)
+
+
+def results(**columns: object) -> pd.DataFrame:
+    """What ``evaluate_scores`` says about two sections."""
+    return pd.DataFrame({"section": [0, 1], "domain": "source", "auc": [0.6, 0.7], "pauc": [0.5, 0.6]} | columns)
+
+
+@pytest.mark.parametrize(
+    ("changed", "title"),
+    [({"domain": "mixed"}, "mixed: mean 0.650 → 0.650"), ({"auc": np.nan}, "mixed: no AUC")],
+    ids=["no domain is known", "no label is known"],
+)
+def test_before_and_after_has_a_panel_where_a_domain_or_a_label_is_unknown(changed, title):
+    figure = adaptation.before_and_after(results(**changed), results(**changed))
+    assert [ax.get_title() for ax in figure.axes] == [title]
+    plt.close(figure)
+
+
+def test_scores_are_drawn_of_train_clips_where_there_are_no_test_clips():
+    clips = {"section": [0, 0, 3], "domain": "", "split": "train", "label": pd.array([0, 0, 0], "Int64")}
+    figure = common.score_distributions(pd.DataFrame(clips | {"score": [1.0, 2.0, 3.0]}))
+    assert [ax.get_title() for ax in figure.axes] == ["section 00", "section 03"]
+    plt.close(figure)

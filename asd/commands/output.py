@@ -98,6 +98,11 @@ def check_picture(option: str, path: Path) -> None:
         raise InputError(f"{option}: {path} has the suffix {path.suffix}; allowed: .{', .'.join(allowed)}")
 
 
+def in_a_title(name: str) -> str:
+    """A file's name as it is written in a figure, where dollars would enclose a formula."""
+    return name.replace("$", r"\$")
+
+
 def verdict(decision: "Decision | None") -> dict[str, Any]:
     """The columns of a decision; one that there is not says so."""
     if decision is None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from asd.commands.output import say
+from asd.commands.output import in_a_title, say
 
 if TYPE_CHECKING:
     from asd.detection.detector import Decision, Detector
@@ -70,7 +70,7 @@ def draw_explanation(detector: "Detector", path: Path, decision: "Decision", sec
     frames = detector.frames(read_recording(path, features.sample_rate))
     scores = detector.window_scores(frames, section).numpy()
     middle = np.arange(len(scores)) * detector.hop + min(detector.n_frames, len(frames)) / 2
-    title = f"{path.name}: section {section:02}, score {decision.score:.3g}"
+    title = f"{in_a_title(click.format_filename(path.name))}: section {section:02}, score {decision.score:.3g}"
     if not np.isnan(decision.p_value):
         title += f", p-value {decision.p_value:.2g}"
     over_time = (middle * features.hop_length / features.sample_rate, scores) if len(scores) > 1 else None

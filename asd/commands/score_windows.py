@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from asd.commands.output import Rows, of_section, say, tell_shortfalls, verdict
+from asd.commands.output import Rows, in_a_title, of_section, say, tell_shortfalls, verdict
 
 if TYPE_CHECKING:
     from asd.detection.detector import Detector
@@ -122,7 +122,7 @@ def draw(detector: "Detector", timelines: list[Timeline], options: dict[str, Any
         rate = detector.calibration.rate(number) if stated is None else stated
         shown.append(
             Recording(
-                title=f"{timeline.name}, section {number:02}",
+                title=f"{in_a_title(timeline.name)}, section {number:02}",
                 start=[window.start for window in timeline.windows],
                 end=[window.end for window in timeline.windows],
                 score=[window.decision.score if window.decision else float("nan") for window in timeline.windows],

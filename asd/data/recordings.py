@@ -68,14 +68,15 @@ def opened(path: Path | str, sample_rate: int) -> Iterator[soundfile.SoundFile]:
     allowed = {"container": CONTAINERS, "channels": (1,), "sample_rate": (sample_rate,), "encoding": ENCODINGS}
     try:
         check_complete(path)
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:  # names need not be UTF-8
             found = {"container": file.format, "channels": file.channels, "sample_rate": file.samplerate}
             for name, value in (found | {"encoding": file.subtype}).items():
                 if value not in allowed[name]:
                     raise InputError(f"{path}: {name} is {value}; allowed: {', '.join(map(str, allowed[name]))}")
             yield file
     except (soundfile.SoundFileError, OSError, TypeError) as error:
-        raise InputError(f"{path}: cannot be read as a recording ({error})") from error
+        reason = error.error_string if isinstance(error, soundfile.LibsndfileError) else error
+        raise InputError(f"{path}: cannot be read as a recording ({reason})") from error
 
 
 def decoded(file: soundfile.SoundFile, path: Path | str, n_samples: int = -1) -> np.ndarray:

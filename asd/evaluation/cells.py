@@ -127,7 +127,10 @@ MEANS: dict[str, tuple[Callable[..., np.ndarray], tuple[str, ...]]] = {
 
 
 def mean_groups(results: pd.DataFrame) -> Iterator[tuple[dict[str, str], np.ndarray]]:
-    """Yield every reported mean and the mask of its cells: per machine type and over all, dev and eval separately."""
+    """Yield every reported mean and the mask of its cells: per machine type and over all, dev and eval separately.
+
+    Means without cells are left out, except the harmonic mean, whose official score is then undefined.
+    """
     for part in results["part"].unique():
         for machine_type in [*results["machine_type"].unique(), ALL_MACHINES]:
             in_group = (results["part"] == part) & (
@@ -135,7 +138,7 @@ def mean_groups(results: pd.DataFrame) -> Iterator[tuple[dict[str, str], np.ndar
             )
             for name, (_, domains) in MEANS.items():
                 mask = (in_group & results["domain"].isin(domains)).to_numpy()
-                if mask.any():
+                if mask.any() or (name == "harmonic mean" and in_group.any()):
                     yield {"machine_type": machine_type, "part": part, "mean": name}, mask
 
 

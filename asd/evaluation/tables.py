@@ -75,8 +75,8 @@ def with_labels(tables: Tables, clips: pd.DataFrame, machine_type: str) -> Table
     """Take the labels from the clips table as it is now: ground truth may have come after the scores.
 
     Raises:
-        InputError: ``machine_type`` has scores of clips that the clips table does not list. (Those of other machine
-            types may be of another data set, and keep their labels.)
+        InputError: ``machine_type`` has scores of clips that the clips table does not list, or of no test clips. (Those
+            of other machine types may be of another data set, and keep their labels.)
     """
     known = clips.set_index(["machine_type", "path"])["label"]
     labelled = {}
@@ -92,6 +92,11 @@ def with_labels(tables: Tables, clips: pd.DataFrame, machine_type: str) -> Table
             )
         label = known.reindex(key).astype("Int64").set_axis(table.index)
         labelled[name] = table.assign(label=label.where(listed, table["label"]))
+    if not any((table["split"] == "test").any() for table in of_machine(labelled, machine_type).values()):
+        raise InputError(
+            f"machine_type: {machine_type} has no test clips, so there is nothing to evaluate; `asd score` judges other"
+            " recordings by its detectors"
+        )
     return labelled
 
 

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from asd.evaluation.cells import MIXED
 from asd.plots.common import DOMAIN_COLORS
 from asd.training.adaptation import PAIRS
 
@@ -100,11 +101,16 @@ def training_curves(history: pd.DataFrame) -> Figure:
 
 
 def before_and_after(before: pd.DataFrame, after: pd.DataFrame) -> Figure:
-    """Draw the change in AUC with one line per section and one panel per domain; the grey line is guessing."""
+    """Draw the change in AUC with one line per section and one panel per domain; the grey line is guessing.
+
+    Args:
+        before, after: what :func:`asd.evaluation.cells.evaluate_scores` returned. Where no domain is known, there is a
+            panel of all clips; where there is no AUC, it is empty.
+    """
     both = before.merge(after, on=["section", "domain"], suffixes=("_before", "_after")).dropna(
         subset=["auc_before", "auc_after"]
     )
-    domains = [domain for domain in ("source", "target") if domain in set(both["domain"])]
+    domains = [domain for domain in ("source", "target") if domain in set(both["domain"])] or [MIXED]
     figure, axes = plt.subplots(1, len(domains), figsize=(4.5 * len(domains), 3.2), sharey=True, squeeze=False)
     for ax, domain in zip(axes[0], domains, strict=True):
         cells = both[both["domain"] == domain].sort_values("section")
@@ -113,9 +119,9 @@ def before_and_after(before: pd.DataFrame, after: pd.DataFrame) -> Figure:
         ax.plot(x, cells["auc_before"], "o", color="white", markeredgecolor=color, markersize=8, label="before")
         ax.plot(x, cells["auc_after"], "o", color=color, markersize=8, label="after")
         ax.axhline(0.5, color="grey", linestyle="--", linewidth=1)
-        means = f"{cells['auc_before'].mean():.3f} → {cells['auc_after'].mean():.3f}"
+        means = f"mean {cells['auc_before'].mean():.3f} → {cells['auc_after'].mean():.3f}" if len(cells) else "no AUC"
         ax.set_xticks(x, cells["section"].map("{:02}".format))
-        ax.set(title=f"{domain}: mean {means}", xlabel="section", ylabel="AUC", xlim=(-0.5, len(cells) - 0.5))
+        ax.set(title=f"{domain}: {means}", xlabel="section", ylabel="AUC", xlim=(-0.5, max(1, len(cells)) - 0.5))
     axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 

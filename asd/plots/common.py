@@ -98,9 +98,19 @@ def learning_curves(history: pd.DataFrame, groups: Sequence[Sequence[str]]) -> F
     return figure
 
 
+def tested(table: pd.DataFrame) -> pd.DataFrame:
+    """The test clips among clips; all of them where there is no test clip, so that there is something to draw.
+
+    >>> tested(pd.DataFrame({"clip": ["a.wav", "b.wav"], "split": ["train", "test"]}))["clip"].tolist()
+    ['b.wav']
+    """
+    test = table[table["split"] == "test"]
+    return table if test.empty else test
+
+
 def score_distributions(table: pd.DataFrame) -> Figure:
-    """Draw the scores of the test clips with one panel per section: domains side by side, one dot per clip."""
-    test = table[table["split"] == "test"].assign(label=lambda t: label_names(t["label"]))
+    """Draw the scores of the test clips (see :func:`tested`), one panel per section: domains side by side, dots."""
+    test = tested(table).assign(label=lambda t: label_names(t["label"]))
     sections = sorted(set(test["section"]))
     columns = min(3, len(sections))
     rows = -(-len(sections) // columns)

@@ -39,7 +39,8 @@ def _threshold_panel(ax: Axes, clips: pd.DataFrame, limit: pd.Series) -> None:
     train = clips[clips["split"] == "train"]
     fitted = train[train["held_out"].astype(bool)] if limit["held_out"] else train
     low, high = clips["score"].min(), clips["score"].max()
-    grid = np.linspace(low - 0.05 * (high - low), high + 0.05 * (high - low), 400)
+    margin = 0.05 * (high - low) or 0.5  # equal scores have none
+    grid = np.linspace(low - margin, high + margin, 400)
     edges = np.linspace(grid[0], grid[-1], 26).tolist()
     ax.hist(fitted["score"], edges, density=True, color="0.8", label="train clips, fitted")
     peak = ax.get_ylim()[1]

@@ -99,6 +99,8 @@ def fit_backend(
             made = smote(own[domain == TARGET], missing, seeded(seed, "SMOTE", s))
             own = torch.cat([own, normalize(made, dim=1)])
             domain = torch.cat([domain, torch.full((missing,), TARGET)])
+        if len(own) == 1 and settings.kind in ("lof", "gmm"):  # which take two: a distance, a variance
+            own, domain = own.repeat(2, 1), domain.repeat(2)
         sections.append((own, domain))
     fit = {"knn": _fit_neighbours, "lof": _fit_lof, "gmm": _fit_mixture, "mahalanobis": _fit_mahalanobis}
     config = {"n_sections": len(sections), "n_dimensions": points.shape[1]}

@@ -18,7 +18,10 @@ def find_device(name: str) -> torch.device:
     n_devices = torch.cuda.device_count()
     if name == "auto":
         name = "cuda" if n_devices else "cpu"
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:  # a number that no device can have
+        raise InputError(f"device: {name!r} is not available: {error}") from error
     if device.type == "cuda" and (device.index or 0) >= n_devices:
         raise InputError(f"device: {name!r} is not available: {n_devices} CUDA devices found; allowed: 'cpu', 'auto'")
     return device
