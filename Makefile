@@ -49,7 +49,7 @@ test-notebooks: $(TESTABLE)
 	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && ASD_OUTPUT_ROOT="$$scratch" OMP_NUM_THREADS=1 \
 	    $(BIN)/python -m pytest -q --nbval-lax -p no:cacheprovider $(NOTEBOOKS)
 
-# executes the committed notebooks and stores their outputs, or fails and stores nothing
+# executes the committed notebooks and their solutions and stores their outputs, or fails and stores nothing
 notebooks: $(TESTABLE)
 	$(BIN)/python workflow/refresh.py
 

@@ -1,6 +1,7 @@
 """The outputs in the committed notebooks come from the code beside them."""
 
 import json
+import re
 import sys
 
 import nbformat
@@ -8,18 +9,19 @@ import pytest
 from conftest import PROJECT
 
 sys.path.insert(0, str(PROJECT / "workflow"))
-from refresh import code_digest, is_stale, normal_metadata, normalise
+from refresh import EXERCISES, LESSONS, SOLUTIONS, code_digest, is_stale, needed, normal_metadata, normalise
 
-NOTEBOOKS = sorted((PROJECT / "notebooks").glob("0*.ipynb"))
-SOLUTIONS = sorted((PROJECT / "notebooks").glob("solutions/*.ipynb"))
+every_notebook = pytest.mark.parametrize(
+    "path", LESSONS + SOLUTIONS, ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@every_notebook
 def test_the_outputs_are_those_of_the_code(path):
-    assert not is_stale(nbformat.read(path, as_version=4)), f"{path.name}: edited, run `make notebooks`"
+    assert not is_stale(nbformat.read(path, as_version=4)), f"{path}: edited, run python workflow/refresh.py {path}"
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@every_notebook
 def test_no_output_is_an_error(path):
     cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
     assert [cell.source for cell in cells for output in cell.outputs if output.output_type == "error"] == []
@@ -38,7 +40,22 @@ def test_a_changed_cell_and_a_wrong_order_make_outputs_stale():
     assert is_stale(notebook)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS + SOLUTIONS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_solution_is_executed_after_the_notebooks_up_to_its_own():
+    last = SOLUTIONS[2]
+    assert last.name.startswith("03")
+    assert needed([last]) == [*LESSONS[:3], last]
+    assert needed([LESSONS[1]]) == LESSONS[:2]
+    assert needed([*LESSONS, *SOLUTIONS]) == [*LESSONS, *SOLUTIONS]
+
+
+def test_the_solution_of_06_compares_the_runs_that_are_made_for_it():
+    lesson, solution = (next(path for path in paths if path.stem == "06_evaluation") for paths in (LESSONS, SOLUTIONS))
+    compared = set(re.findall(r'"(aux_\w+)"', solution.read_text().replace("\\", "")))
+    assert {parameters["run_name"] for parameters in EXERCISES} == compared
+    assert "-p proxy_outliers none -p run_name aux_alone" in lesson.read_text()
+
+
+@every_notebook
 def test_jupyterlab_has_nothing_to_complete(path):
     metadata = json.loads(path.read_text())["metadata"]
     expected = normal_metadata(metadata)
