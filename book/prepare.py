@@ -46,7 +46,7 @@ def notebooks(repository: Path, book: Path) -> None:
             if cell["cell_type"] == "markdown":
                 text = LINK.sub(partial(in_the_book, folder=path.parent, repository=repository), text)
                 if "solution" in cell["metadata"].get("tags", []):
-                    text = f"<details><summary>Solution</summary>\n\n{text}\n\n</details>"
+                    text = folded(text)
             elif "solution" in cell["metadata"].get("tags", []):
                 cell["metadata"]["tags"].append("hide-cell")
             cell["source"] = text
@@ -54,6 +54,17 @@ def notebooks(repository: Path, book: Path) -> None:
         write(copy, json.dumps(notebook, ensure_ascii=False))
         written.add(copy)
     remove_others(target, written)
+
+
+def folded(text: str) -> str:
+    """Text that a click opens; its heading, if it starts with one, stays visible.
+
+    >>> folded("## Exercise 1: why?")
+    '## Exercise 1: why?'
+    """
+    heading, _, answer = text.partition("\n") if text.startswith("#") else ("", "", text)
+    details = f"<details><summary>Solution</summary>\n\n{answer.strip()}\n\n</details>" if answer.strip() else ""
+    return "\n\n".join(part for part in (heading, details) if part)
 
 
 def in_the_book(link: re.Match, folder: Path, repository: Path) -> str:

@@ -98,19 +98,28 @@ def test_every_file_that_a_notebook_links_to_exists() -> None:
                 assert (path.parent / link[1]).exists(), f"{path.name}: {link[0]}"
 
 
-def test_cells_tagged_solution_are_folded(tmp_path: Path) -> None:
+def test_cells_tagged_solution_are_folded_and_their_headings_are_not(tmp_path: Path) -> None:
     folder = tmp_path / "notebooks"
     folder.mkdir()
     cells = [
-        {"cell_type": "markdown", "metadata": {"tags": ["solution"]}, "source": ["The *answer*."]},
+        {"cell_type": "markdown", "metadata": {"tags": ["solution"]}, "source": ["## Why?\n", "\n", "The *answer*."]},
+        {"cell_type": "markdown", "metadata": {"tags": ["solution"]}, "source": ["## And this?"]},
         {"cell_type": "code", "metadata": {"tags": ["solution"]}, "source": ["1 + 1"], "outputs": []},
         {"cell_type": "code", "metadata": {}, "source": ["2"], "outputs": []},
     ]
     (folder / "01.ipynb").write_text(json.dumps({"cells": cells}))
     prepare.notebooks(tmp_path, tmp_path / "book")
-    text, code, other = json.loads((tmp_path / "book" / "notebooks" / "01.ipynb").read_text())["cells"]
-    assert re.fullmatch(r"<details><summary>Solution</summary>\n\nThe \*answer\*\.\n\n</details>", text["source"])
+    text, heading, code, other = json.loads((tmp_path / "book" / "notebooks" / "01.ipynb").read_text())["cells"]
+    folded = r"<details><summary>Solution</summary>\n\nThe \*answer\*\.\n\n</details>"
+    assert re.fullmatch(rf"## Why\?\n\n{folded}", text["source"]) and heading["source"] == "## And this?"
     assert "hide-cell" in code["metadata"]["tags"] and "tags" not in other["metadata"]
+
+
+def test_every_solution_is_folded() -> None:
+    for path in sorted((PROJECT / "notebooks" / "solutions").glob("*.ipynb")):
+        cells = json.loads(path.read_text())["cells"]
+        first = next(i for i, cell in enumerate(cells) if "".join(cell["source"]).startswith("## Exercise"))
+        assert all("solution" in cell["metadata"].get("tags", []) for cell in cells[first:]), path.name
 
 
 def test_the_landing_page_plays_a_normal_and_an_anomalous_clip(tmp_path: Path) -> None:
