@@ -47,7 +47,7 @@ def put_in(cells: list[dict], path: Path, owner: str, repository: str, branch: s
     cells[0]["source"] = f"{head}\n\n[Open in Colab]({place})".splitlines(keepends=True)
     source = CELL.format(address=f"https://github.com/{owner}/{repository}", repository=repository, branch=branch)
     metadata = {"tags": [COLAB, "remove-cell"]}  # the second keeps it out of the book
-    cell = {"cell_type": "code", "execution_count": None, "id": COLAB, "metadata": metadata, "outputs": []}
+    cell: dict = {"cell_type": "code", "execution_count": None, "id": COLAB, "metadata": metadata, "outputs": []}
     parameters = next(i for i, cell in enumerate(cells) if "parameters" in cell["metadata"].get("tags", []))
     cells.insert(parameters, cell | {"source": source.splitlines(keepends=True)})
 
