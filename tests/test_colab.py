@@ -113,6 +113,14 @@ def test_in_colab_the_cell_fetches_the_project_and_installs_it(published, monkey
     assert folders == ["/content/some.thing"] and sys.path[0] == "/content/some.thing"
 
 
+def test_the_cell_passes_the_project_s_lint(published):
+    ruff = [sys.executable, "-m", "ruff"]
+    options = ["--config", str(PROJECT / "pyproject.toml"), "--ignore", "E402,I001"]  # as pyproject.toml does
+    path = str(published / "02_features.ipynb")
+    subprocess.run([*ruff, "check", *options, path], check=True)
+    subprocess.run([*ruff, "format", "--check", *options[:2], path], check=True)
+
+
 def test_refreshing_leaves_the_cell_alone(tmp_path):
     cells = [nbformat.v4.new_markdown_cell("# Head"), nbformat.v4.new_code_cell("n: int = 1")]
     cells[1].metadata["tags"] = ["parameters"]

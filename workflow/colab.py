@@ -26,9 +26,10 @@ if "google.colab" in sys.modules:
     import os
     from subprocess import run
 
+    address = "{address}"
     project = "/content/{repository}"
     if not os.path.isdir(project):
-        run(["git", "clone", "--quiet", "--depth=1", "--branch={branch}", "{address}", project], check=True)
+        run(["git", "clone", "--quiet", "--depth=1", "--branch={branch}", address, project], check=True)
     os.chdir(project)
     run([sys.executable, "-m", "pip", "install", "--quiet", "--editable", ".[course]"], check=True)
     sys.path.insert(0, project)"""
