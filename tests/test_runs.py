@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import warnings
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from conftest import PROJECT
 from notebook_process import NotebookProcess
 
 from asd.evaluation.score_table import read_table
+from asd.tracking.locks import mark_dead_runs
 from asd.tracking.mlflow_store import Store
 from asd.tracking.runs import open_run, release
 
@@ -112,11 +114,25 @@ def test_a_finished_run_is_found_and_not_trained_again(two_machines, finished, t
     assert set(table(finished)["run_id"]) == set(before)
 
 
-def test_runs_are_found_however_many_a_store_returns_at_once(tmp_path, monkeypatch):
-    store = Store(tmp_path)
-    created = [store.create_run(str(i), {}, {}) for i in range(5)]
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Store:
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+def test_a_run_that_finishes_while_another_process_looks_for_dead_ones_stays_finished(store, tmp_path, monkeypatch):
+    tags = {"output_root": str(tmp_path), "host": socket.gethostname(), "machine_type": "fan", "identity": "1"}
+    run_id = store.create_run("aux", {}, tags)
+    as_it_was = store.search("")
+    store.client.set_terminated(run_id, "FINISHED")
+    monkeypatch.setattr(store, "search", lambda query: as_it_was)
+    mark_dead_runs(store, tmp_path)
+    assert store.client.get_run(run_id).info.status == "FINISHED"
+
+
+def test_runs_are_found_however_many_a_store_returns_at_once(store, monkeypatch):
+    created = [store.create_run(str(i), {}, {"group": "many"}) for i in range(5)]
     monkeypatch.setattr("asd.tracking.mlflow_store.PAGE", 2)
-    assert sorted(run.info.run_id for run in store.search("")) == sorted(created)
+    assert sorted(run.info.run_id for run in store.search("tags.group = 'many'")) == sorted(created)
 
 
 def test_retrain_starts_a_new_run_which_is_found_from_then_on(two_machines, finished):

@@ -36,7 +36,8 @@ def mark_dead_runs(store: Store, output_root: Path) -> None:
         if tags.get("output_root") == str(output_root) and tags.get("host") == socket.gethostname():
             try:
                 with lock_of(output_root, tags).acquire(timeout=0):
-                    store.client.set_tag(running.info.run_id, "stopped", "the process was killed")
-                    store.client.set_terminated(running.info.run_id, "KILLED")
+                    if store.client.get_run(running.info.run_id).info.status == "RUNNING":  # it may just have finished
+                        store.client.set_tag(running.info.run_id, "stopped", "the process was killed")
+                        store.client.set_terminated(running.info.run_id, "KILLED")
             except Timeout:
                 continue
