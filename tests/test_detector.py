@@ -154,6 +154,11 @@ def test_score_tables_come_back_as_they_were_written(tmp_path):
     assert read_table(tmp_path / "aux.csv")["label"].isna().tolist() == [False, True]
 
 
+def test_a_waveform_of_two_channels_is_refused():
+    with pytest.raises(InputError, match=r"shape \(16000, 2\); allowed: \(samples,\), one channel"):
+        tiny_detector("density").frames(np.zeros((16000, 2), np.float32))
+
+
 HEADER = "machine_type,section,domain,split,label,clip,score,method,run_name,run_id,seed,held_out\n"
 
 

@@ -50,6 +50,11 @@ def test_run_names_that_differ_in_the_seed_only_are_one_system(tables, facts):
     assert systems(tables, facts) == expected
 
 
+def test_a_sweep_is_not_called_like_a_run_with_other_parameters(tables, facts):
+    renamed = {"aux_0": tables["aux_0"], "aux_1": tables["aux_1"], "aux": tables["aux_deep"]}
+    assert systems(renamed, facts) == {"aux_0": "aux_0", "aux_1": "aux_0", "aux": "aux"}
+
+
 def test_runs_of_unknown_parameters_stand_for_themselves(tables):
     assert systems(tables, {}) == {name: name for name in tables}
 

@@ -100,8 +100,11 @@ class Detector:
         cause a warning.
 
         Raises:
-            InputError: samples far beyond ±1, too few for one frame, or silence where it would have to be scaled.
+            InputError: more than one channel, samples far beyond ±1, too few for one frame, or silence where it would
+                have to be scaled.
         """
+        if waveform.ndim != 1:
+            raise InputError(f"the waveform has the shape {waveform.shape}; allowed: (samples,), one channel")
         if self.features.n_frames(len(waveform)) == 0:
             raise InputError(f"the waveform has {len(waveform)} samples; one frame takes {self.features.window}")
         samples = as_float(waveform)

@@ -35,7 +35,7 @@ def thresholds(table: pd.DataFrame, limits: pd.DataFrame) -> Figure:
 
 
 def _threshold_panel(ax: Axes, clips: pd.DataFrame, limit: pd.Series) -> None:
-    """One section's panel of :func:`decision_thresholds`."""
+    """One section's panel of :func:`thresholds`."""
     train = clips[clips["split"] == "train"]
     fitted = train[train["held_out"].astype(bool)] if limit["held_out"] else train
     low, high = clips["score"].min(), clips["score"].max()

@@ -78,7 +78,8 @@ def systems(tables: Tables, facts: Mapping[str, RunFacts]) -> dict[str, str]:
     named: dict[str, str] = {}
     for group in groups:
         stem = re.sub(r"[_.-]*(seed|s)?[_.-]*\d+$", "", group[0]) if len(group) > 1 else group[0]
-        label = stem if stem and stem not in named.values() else group[0]
+        taken = {*named.values(), *(parameters.keys() - set(group))}  # by another system, or by a run of another one
+        label = stem if stem and stem not in taken else group[0]
         named |= dict.fromkeys(group, label)
     return named
 
@@ -113,7 +114,7 @@ def leaderboard(tables: Tables, means: pd.DataFrame, facts: Mapping[str, RunFact
 
     Args:
         tables: of all runs and ensembles.
-        means: their means, see :func:`asd.evaluation.tables.measure`.
+        means: their means, see :func:`asd.evaluation.results.measure`.
         facts: what the store knows of the runs.
 
     Returns:
@@ -192,7 +193,7 @@ def normalisation_table(means: pd.DataFrame, machine_type: str) -> pd.DataFrame:
     """What score normalisations bring: harmonic mean AUC in percent, one row per run, part and normalisation.
 
     Args:
-        means: what :func:`asd.evaluation.tables.measure` says of tables that are named ``run | normalisation``.
+        means: what :func:`asd.evaluation.results.measure` says of tables that are named ``run | normalisation``.
         machine_type: to look at.
     """
     chosen = means[(means["machine_type"] == machine_type) & means["mean"].isin(MEAN_COLUMNS)]
