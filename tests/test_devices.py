@@ -1,8 +1,8 @@
 """What would go wrong on a GPU, found without one.
 
 Tensors on PyTorch's ``meta`` device have a shape but no numbers. Code that mixes devices raises on them, and so does
-code that would make the host wait for a GPU: ``.item()``, ``.cpu()``, a mask as index, ``if tensor:``. It accepts copies
-from the host that would wait, so ``Watch`` notices these. Whatever passes both runs on a GPU without a single wait.
+code that would make the host wait for a GPU: ``.item()``, ``.cpu()``, a mask as index, ``if tensor:``. It accepts
+copies from the host that would wait, so ``Watch`` notices these. Whatever passes both runs on a GPU without a wait.
 """
 
 import json

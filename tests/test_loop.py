@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from asd.errors import InputError
+from asd.training.epochs import load_state, save_state
 from asd.training.loop import NonFiniteLossError, Optimisation, fit, restore
 
 SCHEDULE = Optimisation(
@@ -66,6 +67,26 @@ def test_resumed_training_equals_an_uninterrupted_one_exactly(tmp_path, epochs_b
     assert [e.means for e in again] == [e.means for e in history]
     for ours, theirs in zip(resumed.state_dict().values(), whole.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_a_training_is_resumed_with_weights_in_another_layout(tmp_path):
+    def conv(layout):
+        torch.manual_seed(0)
+        layer = nn.Conv2d(3, 4, 3).to(memory_format=layout)
+        return layer, torch.optim.Adam(layer.parameters(), lr=0.1, fused=True)
+
+    def step(layer, optimizer):
+        layer(torch.linspace(-1, 1, 75).view(1, 3, 5, 5)).square().sum().backward()
+        optimizer.step()
+
+    (before, adam), (after, resumed) = conv(torch.contiguous_format), conv(torch.channels_last)
+    step(before, adam)
+    save_state(tmp_path / "state", before, adam, [])
+    load_state(tmp_path / "state", after, resumed)
+    before.zero_grad()
+    step(before, adam), step(after, resumed)
+    assert after.weight.stride() != before.weight.stride()
+    torch.testing.assert_close(after.weight, before.weight)
 
 
 def test_validation_sees_the_model_in_evaluation_mode_and_training_continues_in_training_mode():

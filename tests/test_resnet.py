@@ -86,3 +86,10 @@ def test_every_parameter_gets_a_gradient():
     model = ReceptiveFieldResNet(3, base_channels=2)
     torch.nn.functional.cross_entropy(model(torch.randn(4, 1, 128, 30)), torch.tensor([0, 1, 2, 0])).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_convolutions_have_their_channels_last_also_with_weights_from_a_file():
+    model, layout = ReceptiveFieldResNet(3, base_channels=2), torch.channels_last
+    model.load_state_dict({name: value.contiguous() for name, value in model.state_dict().items()})
+    assert all(w.is_contiguous(memory_format=layout) for w in model.parameters() if w.ndim == 4)
+    assert model.embed(torch.randn(2, 128, 30).unsqueeze(1)).is_contiguous(memory_format=layout)

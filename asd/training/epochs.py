@@ -118,8 +118,20 @@ def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | 
         model.load_state_dict(state["model"])
         if optimizer is not None:
             optimizer.load_state_dict(state["optimizer"])
+            align_moments(optimizer)
         return [Epoch(*epoch) for epoch in state["history"]]
     except InputError as error:
         raise InputError(f"{error}; delete it to start again") from error
     except (RuntimeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: the state of another training ({error}); delete it to start again") from error
+
+
+def align_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Lay out what an optimiser keeps of a weight as the weight itself is, which may have had another layout.
+
+    A fused step goes through both in the order of memory: a GPU refuses other layouts, a CPU would mix up the numbers.
+    """
+    for weight, kept in optimizer.state.items():
+        for name, moment in kept.items():
+            if moment.shape == weight.shape:
+                kept[name] = torch.empty_like(weight).copy_(moment)
