@@ -176,6 +176,7 @@ def test_what_a_score_table_leaves_open_is_not_held_out(tmp_path):
         ("fan,0,source,test,0,a.wav,1.5,gmm,gmm,,,maybe", "line 2: held_out is 'maybe'; allowed: True, False or empty"),
         ("fan,0,source,test,0,a.wav,high,gmm,gmm,,,", "cannot be read as a score table .*high"),
         ("fan,a,source,test,0,a.wav,1.5,gmm,gmm,,,", "cannot be read as a score table .*a"),
+        ("fan,0.5,source,test,0,a.wav,1.5,gmm,gmm,,,", "cannot be read as a score table"),
         ("fan,0,source,test,0,a.wav,NaN,gmm,gmm,,,", "line 2: no score"),
     ],
 )

@@ -209,6 +209,7 @@ def test_clips_of_unknown_domain_count_in_the_mixed_cell_alone():
         (lambda table: pd.concat([table, table.head(1)]), "is listed twice"),
         (lambda table: table.assign(domain="both"), "'both'"),
         (lambda table: table.assign(label=7), "label '7'"),
+        (lambda table: table.assign(split="Test"), "split 'Test'"),
     ],
 )
 def test_a_table_that_makes_no_sense_is_an_error_that_names_the_clip_or_column(change, said):

@@ -42,8 +42,8 @@ def check_table(table: pd.DataFrame) -> pd.DataFrame:
         The test clips, sorted by machine type, section, domain and clip, with the column ``part`` (see ``part_of``).
 
     Raises:
-        InputError: a column is missing, a score of a train or test clip is not finite, a label or domain is
-            not allowed, or a clip is listed twice.
+        InputError: a column is missing, a score of a train or test clip is not finite, a split, domain or label is not
+            allowed, or a clip is listed twice.
     """
     missing = {"machine_type", "section", "domain", "split", "label", "clip", "score"} - set(table.columns)
     if missing:
@@ -62,6 +62,7 @@ def check_table(table: pd.DataFrame) -> pd.DataFrame:
     domain = table["domain"].astype(object).fillna("").astype(str)
     label = pd.to_numeric(table["label"]).astype("Int64")
     for name, mask, allowed in (
+        ("split", ~table["split"].isin(["train", "test"]), "train or test"),
         ("domain", ~domain.isin(["source", "target", ""]), "source, target or empty"),
         ("label", label.notna() & ~label.isin([0, 1]), "0, 1 or empty"),
     ):

@@ -52,7 +52,7 @@ def read_table(path: Path | str) -> pd.DataFrame:
     kinds = dict.fromkeys((*TEXTS, "held_out"), str) | {"section": "Int64", "label": "Int64", "score": float}
     try:
         table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=empty)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path}: cannot be read as a score table ({error})") from error
     missing = [column for column in COLUMNS if column not in table]
     if missing:
