@@ -165,10 +165,10 @@ def angular_batches(
         other = torch.randperm(len(clip), generator=generator)
         # indices, made here: on a GPU a mask as index would wait until the mask is computed
         drawn = (target, other, exchanged, changed.nonzero().flatten(), (~changed).nonzero().flatten())
-        partner, share, *drawn = (numbers.to(device, non_blocking=True) for numbers in (partner, share, *drawn))
         if mixup:
+            partner, share = (numbers.to(device, non_blocking=True) for numbers in (partner, share))
             frames = mix(frames, frames[partner], share)
-        yield AngularBatch(frames, *drawn)
+        yield AngularBatch(frames, *(numbers.to(device, non_blocking=True) for numbers in drawn))
 
 
 class AngularTraining(nn.Module):
