@@ -82,7 +82,8 @@ class ReceptiveFieldResNet(nn.Module):
             channels = wider
         self.blocks = nn.Sequential(*layers)
         self.output = nn.Sequential(convolution(channels, n_classes, (1, 1)), nn.BatchNorm2d(n_classes))
-        self.to(memory_format=torch.channels_last)  # the faster layout, above all for bfloat16 on a GPU
+        # the faster layout, above all for bfloat16 on a GPU; torch declares no such overload
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def embed(self, x: Tensor) -> Tensor:
         """Log-mels (B, 1, F, T) → the last stage's output before pooling: (B, 4·base_channels, F', T')."""
