@@ -12,7 +12,7 @@ sys.path[:0] = [str(BOOK), str(BOOK.parent)]
 import prepare  # noqa: E402
 
 prepare.notebooks(BOOK.parent, BOOK)
-prepare.api_pages(BOOK.parent, BOOK)
+prepare.api_pages(BOOK)
 prepare.sounds_and_pictures(BOOK.parent, BOOK)
 
 project = "Anomalous sound detection"

@@ -96,7 +96,7 @@ def anchor(title: str) -> str:
     return title.replace(" ", "-")
 
 
-def api_pages(repository: Path, book: Path) -> None:
+def api_pages(book: Path) -> None:
     """Write a page per room of ``asd``: what the room is for, and a section for each of its modules."""
     written = set()
     for room in ["", *ROOMS]:
