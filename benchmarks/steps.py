@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, count, islice
 from typing import Any
 
 import numpy as np
@@ -128,10 +128,11 @@ def measure(method: str, full: bool, device: torch.device, precision: torch.dtyp
     rounds, steps = (FULL_ROUNDS, FULL_STEPS) if full and device.type == "cpu" else (ROUNDS, STEPS)
     optimizer, plain = (torch.optim.Adam(task.model.parameters(), lr=1e-5, fused=fused) for fused in (True, None))
     fixed = next(iter(task.batches(0)))
+    endless = chain.from_iterable(map(task.batches, count()))
 
     def loop() -> None:
         sums: dict[str, Tensor] = {}
-        for batch in islice(task.batches(0), steps):
+        for batch in islice(endless, steps):
             for name, value in train_step(task.model, batch, task.objective, optimizer, device, precision).items():
                 sums[name] = sums.get(name, 0) + value
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from asd.errors import InputError
 from asd.training.epochs import load_state, save_state
-from asd.training.loop import NonFiniteLossError, Optimisation, fit, restore
+from asd.training.loop import GRADIENT_NORM, NonFiniteLossError, Optimisation, fit, restore, train_step
 
 SCHEDULE = Optimisation(
     max_epochs=4, learning_rate=0.1, min_learning_rate=0.01, rampdown_start=1, rampdown_length=2, weight_decay=0.0
@@ -50,6 +50,24 @@ def test_each_epoch_has_the_means_of_all_terms_and_the_loss_falls():
     assert all(e.means["half"] == pytest.approx(e.means["loss"] / 2) for e in epochs)
     assert epochs[-1].means["loss"] < epochs[0].means["loss"]
     assert [e.learning_rate for e in epochs] == [SCHEDULE.learning_rate_at(i) for i in range(4)]
+
+
+@pytest.mark.parametrize("length", [0.5, 1.5])
+def test_only_gradients_that_are_too_long_are_shortened(length):
+    trained, batch, device = network(), line(0)[0], torch.device("cpu")
+    objective(trained, batch)["loss"].backward()
+    wanted = length * GRADIENT_NORM / nn.utils.get_total_norm([p.grad for p in trained.parameters()]).item()
+
+    def scaled(model: nn.Module, batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"loss": wanted * objective(model, batch)["loss"]}
+
+    train_step(trained, batch, scaled, torch.optim.SGD(trained.parameters(), lr=0), device, torch.float32)
+    expected = network()
+    scaled(expected, batch)["loss"].backward()
+    nn.utils.clip_grad_norm_(expected.parameters(), GRADIENT_NORM)
+    gradients = [[p.grad for p in model.parameters()] for model in (trained, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-6)
+    assert nn.utils.get_total_norm(gradients[0]).item() == pytest.approx(min(length, 1) * GRADIENT_NORM, rel=1e-4)
 
 
 @pytest.mark.parametrize("epochs_before", [1, 2, 4])

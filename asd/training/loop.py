@@ -157,7 +157,10 @@ def train_step(
         terms = objective(model, batch)
     optimizer.zero_grad(set_to_none=True)
     terms["loss"].backward()
-    nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    if norm.device.type != "cpu" or norm > GRADIENT_NORM:  # a GPU would have to be waited for, to know it
+        nn.utils.clip_grads_with_norm_(model.parameters(), GRADIENT_NORM, norm)
     optimizer.step()
     return {name: value.detach() for name, value in terms.items()}
 
