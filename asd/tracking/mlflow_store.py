@@ -117,12 +117,15 @@ class Store:
 
     def search(self, query: str) -> list[StoredRun]:
         """Runs that match the query, latest first."""
-        order, runs, page = ["attributes.start_time DESC"], [], None
-        while page is None or page.token:
-            token = None if page is None else page.token
+        order = ["attributes.start_time DESC"]
+        runs: list[StoredRun] = []
+        token: str | None = None
+        while True:
             page = self.client.search_runs([self.experiment], query, order_by=order, max_results=PAGE, page_token=token)
             runs += page
-        return runs
+            token = page.token
+            if not token:
+                return runs
 
     def create_run(self, name: str, parameters: dict, tags: dict[str, str]) -> str:
         """Create a run and return its id."""
