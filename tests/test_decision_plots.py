@@ -38,8 +38,7 @@ def test_without_labelled_clips_the_figures_are_empty():
 
 
 def test_a_section_of_equal_scores_has_its_threshold_drawn():
-    clips = {"machine_type": "fan", "section": 0, "domain": "source", "split": "train", "label": 0, "held_out": False}
-    table = pd.DataFrame(clips | {"score": [1.0, 1.0]})
-    limits = pd.DataFrame({"section": [0], "held_out": False, "fit": "empirical", "threshold": 1.0, "alarm_above": 1.0})
-    (ax,) = thresholds(table, limits).axes
+    table = pd.DataFrame({"section": 0, "domain": "source", "split": "train", "label": 0, "score": [1.0, 1.0]})
+    limits = pd.DataFrame({"section": [0], "held_out": False, "fit": "empirical", "threshold": 1.0}).assign(alarm_above=np.inf)
+    (ax,) = thresholds(table.assign(held_out=[True, False]), limits).axes
     assert ax.get_xlim()[0] < 1 < ax.get_xlim()[1]
