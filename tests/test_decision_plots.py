@@ -39,6 +39,6 @@ def test_without_labelled_clips_the_figures_are_empty():
 
 def test_a_section_of_equal_scores_has_its_threshold_drawn():
     table = pd.DataFrame({"section": 0, "domain": "source", "split": "train", "label": 0, "score": [1.0, 1.0]})
-    limits = pd.DataFrame({"section": [0], "held_out": False, "fit": "empirical", "threshold": 1.0}).assign(alarm_above=np.inf)
-    (ax,) = thresholds(table.assign(held_out=[True, False]), limits).axes
+    limits = pd.DataFrame({"section": [0], "held_out": False, "fit": "empirical", "threshold": 1.0})
+    (ax,) = thresholds(table.assign(held_out=[True, False]), limits.assign(alarm_above=np.inf)).axes
     assert ax.get_xlim()[0] < 1 < ax.get_xlim()[1]
